@@ -1,0 +1,40 @@
+# Every command one needs; `make` alone shows them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Setting up is a matter of seconds and happens by itself; the stamp remembers what it was made from.
+$(VENV)/.stamp: pyproject.toml requirements.lock deploy/setup
+	@deploy/setup "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.stamp ## Make the environment (.venv) and install what is missing
+
+.PHONY: check
+check: setup ## Static checks: format, lint, types, imports, conventions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/conventions
+
+.PHONY: format
+format: setup ## Rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: test
+test: setup ## All tests: unit, properties, simulation, integration, end to end
+	$(BIN)/python -m pytest -q
+
+.PHONY: unit
+unit: setup ## The fast tests only
+	$(BIN)/python -m pytest -q tests/unit tests/properties tests/golden

@@ -1,0 +1,1 @@
+"""The programs of Equipoise: each folder is one, and none imports another."""

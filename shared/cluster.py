@@ -1,0 +1,123 @@
+"""What the configuration says the cluster is, as frozen values that cores may hold.
+
+`shared.settings` is the only maker of these; defaults, limits and relations are checked there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.instant import Duration
+
+
+class Mode(StrEnum):
+    """How the instances of a service share its work."""
+
+    BALANCE = "balance"  # all serve, by weight
+    MIRROR = "mirror"  # the home node's instance serves, the others stand by
+
+
+class Protocol(StrEnum):
+    """What the load balancer speaks for a service."""
+
+    HTTP = "http"
+    TCP = "tcp"
+
+
+class FailbackMode(StrEnum):
+    """Who brings a recovered instance back."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine that serves traffic, or the witness, which does not."""
+
+    name: str
+    address: str
+    capacity: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How an instance is asked whether it works."""
+
+    path: str | None  # an HTTP path; None means a TCP connection is proof enough
+    expect: tuple[tuple[int, int], ...]  # accepted status ranges, ends included
+    every_us: Duration
+    timeout_us: Duration | None  # None means auto: follows the instance's normal answers
+    fall: int
+    rise: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What must be equal on every node for services to match."""
+
+    path: str  # an HTTP path on the instance
+    header: str | None  # the identity is this header of the answer; None means its body
+    every_us: Duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A load-balanced application; one instance of it on every node."""
+
+    name: str
+    mode: Mode
+    protocol: Protocol
+    listen: int
+    port: int
+    home: str  # mirror: the node that serves; balance: the primary, without meaning
+    limit_per_s: int | None  # requests/s one instance takes on a node of capacity 100
+    probe: Probe
+    identity: Identity | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatSettings:
+    """How nodes say that they are alive."""
+
+    every_us: Duration
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The thresholds that decisions are made by."""
+
+    failback: FailbackMode
+    after_us: Duration  # healthy for so long before a failback; doubled for each relapse
+    ramp_us: Duration
+    drain_us: Duration
+    moves_max: int  # automatic moves per target within the window, then advise only
+    moves_window_us: Duration
+    override_max_us: Duration  # no person's override lasts longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The whole configuration that decisions and rules depend on."""
+
+    name: str
+    nodes: Mapping[str, Node]  # in the file's order; the first is the primary
+    witness: Node | None
+    services: Mapping[str, Service]
+    heartbeat: HeartbeatSettings
+    policy: Policy
+    bus_servers: tuple[str, ...]
+    configuration: str  # hash of the file's meaning: nodes that differ are reported
+
+    @property
+    def primary(self) -> str:
+        """The first node of the file: it wins ties."""
+        return next(iter(self.nodes))
+
+    @property
+    def members(self) -> Mapping[str, Node]:
+        """All who beat: the nodes, and the witness under the name `witness`."""
+        if self.witness is None:
+            return self.nodes
+        return {**self.nodes, self.witness.name: self.witness}

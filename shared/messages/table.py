@@ -1,0 +1,145 @@
+"""The table of messages: type on the wire, subject, whether the stream keeps it, who says it.
+
+The list is append only: a type that was ever sent keeps its name and its row. A field may be
+added with a default; any other change is a new type ending in `.v2`.
+"""
+
+from dataclasses import dataclass
+from string import Formatter
+from typing import TypeAlias
+
+from shared.messages.facts import (
+    IncidentClosed,
+    IncidentOpened,
+    IncidentUpdated,
+    LeaderChanged,
+    NodeChanged,
+    Readiness,
+    ServiceChanged,
+    Situation,
+)
+from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.operator import OperatorAnswer, OperatorRequest
+from shared.messages.traffic import (
+    Applied,
+    Drain,
+    Drift,
+    Failback,
+    Failover,
+    Measured,
+    Recall,
+    Recalled,
+    Refused,
+    Restore,
+)
+
+Message: TypeAlias = (
+    Heartbeat
+    | Evidence
+    | Picture
+    | Failover
+    | Failback
+    | Drain
+    | Restore
+    | Applied
+    | Drift
+    | Refused
+    | Measured
+    | Recall
+    | Recalled
+    | NodeChanged
+    | ServiceChanged
+    | Readiness
+    | LeaderChanged
+    | Situation
+    | IncidentOpened
+    | IncidentUpdated
+    | IncidentClosed
+    | OperatorRequest
+    | OperatorAnswer
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One type of message."""
+
+    message: type[Message]
+    type: str
+    subject: str  # below `equipoise.<cluster>.`; fields in braces; "" is only ever a reply
+    kept: bool  # captured by the cluster's stream
+    said_by: str
+
+    @property
+    def pattern(self) -> str:
+        """The subject with every field open, for subscriptions."""
+        return ".".join("*" if part.startswith("{") else part for part in self.subject.split("."))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the subject's fields."""
+        return tuple(name for _, name, _, _ in Formatter().parse(self.subject) if name)
+
+
+PREFIX = "io.equipoise."
+
+TABLE: tuple[Row, ...] = (
+    Row(Heartbeat, "heartbeat.v1", "heartbeat.{node}", kept=False, said_by="heartbeat"),
+    Row(
+        Evidence,
+        "probe.evidence.v1",
+        "probe.{observer}.{node}.{service}",
+        kept=True,
+        said_by="health_probe",
+    ),
+    Row(Picture, "probe.picture.v1", "picture.{observer}", kept=False, said_by="health_probe"),
+    Row(Failover, "command.failover.v1", "command.{to}", kept=True, said_by="arbiter"),
+    Row(Failback, "command.failback.v1", "command.{to}", kept=True, said_by="arbiter"),
+    Row(Drain, "command.drain.v1", "command.{to}", kept=True, said_by="arbiter"),
+    Row(Restore, "command.restore.v1", "command.{to}", kept=True, said_by="arbiter"),
+    Row(Applied, "traffic.applied.v1", "applied.{node}", kept=True, said_by="traffic_switcher"),
+    Row(Drift, "traffic.drift.v1", "drift.{node}", kept=True, said_by="traffic_switcher"),
+    Row(Refused, "traffic.refused.v1", "refused.{node}", kept=True, said_by="traffic_switcher"),
+    Row(Measured, "traffic.measured.v1", "measured.{node}", kept=False, said_by="traffic_switcher"),
+    Row(Recall, "plan.recall.v1", "recall.{to}", kept=False, said_by="arbiter"),
+    Row(Recalled, "plan.recalled.v1", "", kept=False, said_by="traffic_switcher"),
+    Row(NodeChanged, "node.changed.v1", "node.{node}", kept=True, said_by="arbiter"),
+    Row(ServiceChanged, "service.changed.v1", "service.{service}", kept=True, said_by="arbiter"),
+    Row(Readiness, "readiness.v1", "readiness", kept=True, said_by="arbiter"),
+    Row(LeaderChanged, "leader.changed.v1", "leader", kept=True, said_by="arbiter"),
+    Row(Situation, "situation.v1", "situation", kept=False, said_by="arbiter"),
+    Row(
+        IncidentOpened, "incident.opened.v1", "incident.{incident.id}", kept=True, said_by="arbiter"
+    ),
+    Row(
+        IncidentUpdated,
+        "incident.updated.v1",
+        "incident.{incident.id}",
+        kept=True,
+        said_by="arbiter",
+    ),
+    Row(
+        IncidentClosed, "incident.closed.v1", "incident.{incident.id}", kept=True, said_by="arbiter"
+    ),
+    Row(OperatorRequest, "operator.request.v1", "operator.{verb}", kept=True, said_by="console"),
+    Row(OperatorAnswer, "operator.answer.v1", "", kept=False, said_by="arbiter"),
+)
+
+BY_MESSAGE: dict[type[Message], Row] = {row.message: row for row in TABLE}
+BY_TYPE: dict[str, Row] = {PREFIX + row.type: row for row in TABLE}
+
+
+def subject_of(message: Message, *, to: str = "") -> str:
+    """Return where a message goes, below the cluster's prefix; `to` is a command's node."""
+    return BY_MESSAGE[type(message)].subject.format_map(_Fields(message, to))
+
+
+class _Fields(dict[str, object]):
+    """The fields of a message as `str.format_map` asks for them."""
+
+    def __init__(self, message: Message, to: str) -> None:
+        super().__init__(to=to)
+        self._message = message
+
+    def __missing__(self, name: str) -> object:
+        return getattr(self._message, name)
