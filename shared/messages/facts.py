@@ -157,6 +157,7 @@ class Phase:
 
     name: str
     duration_us: Duration
+    detail: str = ""  # what the time went to: "refused twice, 0.3 ms apart", "node-b was last"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

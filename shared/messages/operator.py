@@ -56,3 +56,4 @@ class OperatorAnswer:
     before: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     after: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     undo: str = ""
+    warnings: tuple[str, ...] = ()  # sentences: "node-a would carry 140 % of its limit"

@@ -174,6 +174,8 @@ class Measured:
     balancer_detail: str
     services: Mapping[str, ServiceLoad] = field(default_factory=dict)
     installed: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
+    # Since a real request went through this load balancer as (epoch, sequence) says; None: not yet.
+    verified_age_us: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
