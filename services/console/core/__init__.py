@@ -1,0 +1,1 @@
+"""What a console knows, and every answer it can give: plain functions on frozen values."""
