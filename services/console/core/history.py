@@ -16,7 +16,7 @@ def history(state: State, *, since_wall_us: int | None, incident: str | None, li
         entry.event
         for entry in entries
         if (since_wall_us is None or entry.wall_us >= since_wall_us)
-        and (incident is None or _belongs(state, entry, incident))
+        and (incident is None or belongs(state, entry, incident))
     ]
     return Events(complete=state.filling is Filling.FILLED, events=chosen[-limit:])
 
@@ -37,7 +37,7 @@ def number_of(state: State, event_id: str) -> int | None:
     return None if entry is None else entry.number
 
 
-def _belongs(state: State, entry: Entry, incident: str) -> bool:
+def belongs(state: State, entry: Entry, incident: str) -> bool:
     """Return whether an event is of an incident: by name, or evidence on its target meanwhile."""
     if entry.event["incident"] is not None:
         return entry.event["incident"].lower() == incident.lower()

@@ -140,9 +140,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """The past was read, oldest first."""
+    """A part of the past was read, oldest first; `done` with the last one."""
 
     heard: tuple[Heard, ...]
+    done: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def decide(state: State, event: Happening, now: Instant) -> tuple[State, tuple[A
         case Heard():
             after = _tell(_hear(state, event, now), event)
         case Past():
-            after = _fill(state, event.heard)
+            after = _fill(state, event)
         case Unread():
             return replace(state, filling=Filling.WAITING, retry_at=now + RETRY_US), ()
         case Tick():
@@ -446,10 +447,10 @@ def _tell(state: State, heard: Heard) -> State:
     return replace(state, events=events, newest=entry.number)
 
 
-def _fill(state: State, past: tuple[Heard, ...]) -> State:
+def _fill(state: State, past: Past) -> State:
     """Add what was not known; what was heard live since is newer and stays."""
-    after = replace(state, filling=Filling.FILLED)
-    for heard in past:
+    after = replace(state, filling=Filling.FILLED) if past.done else state
+    for heard in past.heard:
         match heard.message:
             case IncidentOpened() | IncidentUpdated() | IncidentClosed() as said:
                 wall_us = wall_of(heard.envelope.time) or 0

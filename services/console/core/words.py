@@ -103,3 +103,23 @@ def takeover_text(takeover: Takeover, nodes: Mapping[str, object]) -> str:
     can = "can" if who == "no other node" else "cannot"
     why = because(takeover.reason)
     return f"if {takeover.node} fails, {who} {can} take {takeover.service}, {why}"
+
+
+_UNITS: dict[str, Duration] = {
+    "ms": MILLISECOND,
+    "s": SECOND,
+    "m": MINUTE,
+    "min": MINUTE,
+    "h": HOUR,
+    "d": DAY,
+}
+AGE_DIGITS_MAX = 9  # thirty years in seconds
+
+
+def age_of(text: str) -> Duration | None:
+    """Return a length of time written as `90s`, `10m`, `1h` or `2d`; None if it is none."""
+    digits = text.rstrip("dhimns")
+    unit = _UNITS.get(text[len(digits) :])
+    if unit is None or not digits.isascii() or not digits.isdigit():
+        return None
+    return int(digits) * unit if len(digits) <= AGE_DIGITS_MAX else None

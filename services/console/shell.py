@@ -1,0 +1,207 @@
+"""Hears the bus, keeps the view, reads the past in the background, and asks for people."""
+
+import asyncio
+from contextlib import suppress
+
+from services.console.core.view import (
+    Action,
+    Happening,
+    Heard,
+    Past,
+    ReadPast,
+    State,
+    Tick,
+    Unread,
+    Wake,
+    decide,
+    start,
+)
+from shared.bus import Received
+from shared.errors import BusError
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.messages.facts import (
+    IncidentClosed,
+    IncidentOpened,
+    IncidentUpdated,
+    LeaderChanged,
+    NodeChanged,
+    Readiness,
+    ServiceChanged,
+    Situation,
+)
+from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.operator import OperatorAnswer, OperatorRequest
+from shared.messages.table import BY_MESSAGE, Message
+from shared.messages.traffic import (
+    Applied,
+    Drain,
+    Drift,
+    Failback,
+    Failover,
+    Measured,
+    Refused,
+    Restore,
+)
+from shared.runtime import Base
+
+HEARD: tuple[type[Message], ...] = (
+    Heartbeat,
+    Evidence,
+    Picture,
+    Failover,
+    Failback,
+    Drain,
+    Restore,
+    Applied,
+    Drift,
+    Refused,
+    Measured,
+    NodeChanged,
+    ServiceChanged,
+    Readiness,
+    LeaderChanged,
+    Situation,
+    IncidentOpened,
+    IncidentUpdated,
+    IncidentClosed,
+    OperatorRequest,
+)
+
+# Two seconds of a hundred nodes' beats. What does not fit is dropped and counted: every full
+# picture is said again within a second, and the stream keeps the events.
+QUEUE_MAX = 4_096
+TICK_US: Duration = 250 * MILLISECOND  # how soon a bus that came back is noticed
+PAST_INCIDENTS = 400  # each incident is said at least thrice
+PAST_EVENTS = 1_000
+PAST_BATCH = 50  # messages held at once: a plan of a hundred nodes is 0.1 MB
+PAST_WITHIN_US: Duration = 30 * SECOND
+ASK_WITHIN_US: Duration = 3 * SECOND  # an arbiter answers in milliseconds, an election takes 1 s
+
+
+class Console:
+    """One member's console: everything it knows is in one state, owned by one loop."""
+
+    def __init__(self, base: Base, *, version: str) -> None:
+        self._bus, self._clock, self._log = base.bus, base.clock, base.log
+        self._stopping = base.stopping
+        self._queue: asyncio.Queue[Happening] = asyncio.Queue(QUEUE_MAX)
+        self._dropped = 0
+        self._news = asyncio.Condition()
+        self._reading: asyncio.Task[None] | None = None
+        settings = base.settings
+        self._state = start(
+            settings.cluster,
+            member=settings.member,
+            version=version,
+            trace_ui=settings.trace_ui,
+            now=base.clock.now(),
+        )
+
+    @property
+    def state(self) -> State:
+        """All that is known at this moment."""
+        return self._state
+
+    @property
+    def stopping(self) -> bool:
+        """Whether those who follow should be let go."""
+        return self._stopping.is_set()
+
+    def now(self) -> Instant:
+        """Return the clock that ages are counted by."""
+        return self._clock.now()
+
+    def wall(self) -> int:
+        """Return the time of day, for people."""
+        return self._clock.wall()
+
+    async def subscribe(self) -> None:
+        """Begin to hear."""
+        for pattern in sorted({BY_MESSAGE[kind].pattern for kind in HEARD}):
+            await self._bus.subscribe(pattern, self._hear)
+
+    async def run(self) -> None:
+        """Take in one happening after another until told to stop."""
+        ticking = asyncio.create_task(self._tick())
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            while not self._stopping.is_set():
+                getting = asyncio.create_task(self._queue.get())
+                await asyncio.wait({getting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done():
+                    getting.cancel()
+                    break
+                await self._take(getting.result())
+        finally:
+            for task in (ticking, stopped, self._reading):
+                if task is not None:
+                    task.cancel()
+            await self._wake()
+
+    async def news(self, number: int, within_us: Duration) -> bool:
+        """Wait for an event after a numbered one; False when none came in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_us / SECOND), self._news:
+                await self._news.wait_for(
+                    lambda: self._state.newest > number or self._stopping.is_set()
+                )
+        return self._state.newest > number
+
+    async def ask(self, request: OperatorRequest) -> OperatorAnswer:
+        """Carry a wish to the leading arbiter; raise `BusError` if nobody answers."""
+        answer = await self._bus.ask(request, timeout_us=ASK_WITHIN_US)
+        if not isinstance(answer, OperatorAnswer):
+            raise BusError(f"the arbiter answered with a {type(answer).__name__}")
+        self._log.info("asked", verb=request.verb.value, owner=request.owner, answer=answer.answer)
+        return answer
+
+    def _hear(self, received: Received) -> None:
+        try:
+            self._queue.put_nowait(Heard(message=received.message, envelope=received.envelope))
+        except asyncio.QueueFull:
+            self._dropped += 1
+
+    async def _take(self, event: Happening) -> None:
+        self._state, actions = decide(self._state, event, self._clock.now())
+        for action in actions:
+            await self._perform(action)
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case ReadPast():
+                self._reading = asyncio.create_task(self._read_past())
+            case Wake():
+                await self._wake()
+
+    async def _wake(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def _tick(self) -> None:
+        while True:
+            await self._queue.put(Tick(bus=self._bus.connected))
+            if self._dropped:
+                self._log.warning("dropped", messages=self._dropped, because="the queue was full")
+                self._dropped = 0
+            await self._clock.sleep(TICK_US)
+
+    async def _read_past(self) -> None:
+        """Read incidents first: events belong to them."""
+        try:
+            async with asyncio.timeout(PAST_WITHIN_US / SECOND):
+                await self._read("incident.*", PAST_INCIDENTS)
+                await self._read(">", PAST_EVENTS)
+        except (BusError, TimeoutError) as error:
+            self._log.info("past_unread", because=str(error) or "the stream did not answer in time")
+            await self._queue.put(Unread())
+            return
+        await self._queue.put(Past(heard=(), done=True))
+
+    async def _read(self, pattern: str, limit: int) -> None:
+        batch: list[Heard] = []
+        async for received in self._bus.past(pattern, limit=limit):
+            batch.append(Heard(message=received.message, envelope=received.envelope))
+            if len(batch) >= PAST_BATCH:
+                await self._queue.put(Past(heard=tuple(batch), done=False))
+                batch = []
+        await self._queue.put(Past(heard=tuple(batch), done=False))
