@@ -38,7 +38,18 @@ EXIT_KILLED = 130  # a second signal: at once
 FRAMES_MAX = 4  # of a bug's trace in the one line; the whole is in the debug log
 
 Main: TypeAlias = Callable[["Base"], Awaitable[None]]
+Meanwhile: TypeAlias = Callable[["Ground"], Awaitable[None]]
 Load: TypeAlias = Callable[[Path, Mapping[str, str]], Settings]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What is there before the bus is."""
+
+    settings: Settings
+    clock: Clock
+    log: Log
+    stopping: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +70,18 @@ class Base:
 
 
 def run(
-    program: str, main: Main, *, environ: Mapping[str, str] = os.environ, load: Load | None = None
+    program: str,
+    main: Main,
+    *,
+    meanwhile: Meanwhile | None = None,
+    environ: Mapping[str, str] = os.environ,
+    load: Load | None = None,
 ) -> NoReturn:
-    """Run a service until it is done, asked to stop, or cannot go on; ends the process."""
+    """Run a service until it is done, asked to stop, or cannot go on; ends the process.
+
+    `main` begins when the bus is there; `meanwhile`, for who must answer even so, at once. It runs
+    beside `main` until the service stops, and its failure is the service's.
+    """
     try:
         settings = _settings(environ, load)
     except EquipoiseError as error:
@@ -72,7 +92,7 @@ def run(
     log = _log(program, settings, clock, writer)
     logging.getLogger().handlers = [Libraries(log)]
     process = _Process(program, settings, clock, log)
-    code = _EndedWith(log).code_of(lambda: _loop(process.run(main, environ)))
+    code = _EndedWith(log).code_of(lambda: _loop(process.run(main, meanwhile, environ)))
     writer.close()
     # Not sys.exit: what is left (a thread in a system call) must not hold up the restart.
     os._exit(code)
@@ -118,7 +138,9 @@ class _Process:
         self._clock = clock
         self._log = log
 
-    async def run(self, main: Main, environ: Mapping[str, str]) -> None:
+    async def run(
+        self, main: Main, meanwhile: Meanwhile | None, environ: Mapping[str, str]
+    ) -> None:
         """Connect, run `main`, leave."""
         loop = asyncio.get_running_loop()
         stopping, failed = asyncio.Event(), loop.create_future()
@@ -146,6 +168,10 @@ class _Process:
             log=self._log,
             traceparent_of=telemetry.traceparent_of if telemetry.enabled else None,
         )
+        ground = Ground(
+            settings=self._settings, clock=self._clock, log=self._log, stopping=stopping
+        )
+        beside = _beside(meanwhile, ground, fail)
         connecting = NatsBus.connect(cluster.bus_servers, speaker=speaker, on_failure=fail)
         try:
             bus = await _unless(connecting, stopping, failed)
@@ -165,6 +191,7 @@ class _Process:
             finally:
                 await bus.close()
         finally:
+            await _ended(beside, within_s=1)
             await telemetry.close()
 
     async def _serve(self, main: Main, base: Base, failed: "asyncio.Future[None]") -> None:
@@ -204,6 +231,32 @@ class _Process:
             because=f"{context.get('message')}: {type(error).__name__}: {error}",
             where="" if error is None else _where(error),
         )
+
+
+def _beside(
+    meanwhile: Meanwhile | None, ground: Ground, fail: Callable[[BaseException], None]
+) -> "asyncio.Future[None] | None":
+    """Begin what does not wait for the bus; its failure is the service's."""
+    if meanwhile is None:
+        return None
+
+    def end(ended: "asyncio.Future[None]") -> None:
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None:
+            fail(error)
+
+    beside = asyncio.ensure_future(meanwhile(ground))
+    beside.add_done_callback(end)
+    return beside
+
+
+async def _ended(beside: "asyncio.Future[None] | None", *, within_s: float) -> None:
+    """Give what runs beside `main` a moment to end by itself."""
+    if beside is None:
+        return
+    await asyncio.wait({beside}, timeout=within_s)
+    beside.cancel()
+    await asyncio.wait({beside}, timeout=within_s)
 
 
 async def _unless(
