@@ -6,19 +6,30 @@ from importlib.metadata import PackageNotFoundError, version
 from services.console.adapters.http_api import application
 from services.console.adapters.http_server import listen, serve
 from services.console.shell import Console
-from shared.runtime import Base, run
+from shared.runtime import Base, Ground, run
 
 
-async def main(base: Base) -> None:
-    """Answer on the socket while hearing the bus; the socket is there before the bus is."""
-    path = base.settings.run_directory / "api.sock"
-    listener = listen(path)
-    console = Console(base, version=_version())
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(application(console), listener, base.stopping))
-        await console.subscribe()
-        base.ready(api=str(path))
-        await console.run()
+class Program:
+    """A console that answers at once, and hears as soon as there is a bus."""
+
+    def __init__(self) -> None:
+        self._built: asyncio.Queue[Console] = asyncio.Queue(1)
+
+    async def answer(self, ground: Ground) -> None:
+        """Answer on the socket, with or without a bus."""
+        listener = listen(ground.settings.run_directory / "api.sock")
+        console = Console(ground, version=_version())
+        self._built.put_nowait(console)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve(application(console), listener, ground.stopping))
+            tasks.create_task(console.run())
+
+    async def main(self, base: Base) -> None:
+        """Hear the bus until told to stop."""
+        console = await self._built.get()
+        await console.hear(base.bus)
+        base.ready(api=str(base.settings.run_directory / "api.sock"))
+        await base.stopping.wait()
 
 
 def _version() -> str:
@@ -29,4 +40,5 @@ def _version() -> str:
 
 
 if __name__ == "__main__":
-    run("console", main)
+    program = Program()
+    run("console", program.main, meanwhile=program.answer)

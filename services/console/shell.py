@@ -16,7 +16,7 @@ from services.console.core.view import (
     decide,
     start,
 )
-from shared.bus import Received
+from shared.bus import Bus, Received
 from shared.errors import BusError
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.facts import (
@@ -42,7 +42,7 @@ from shared.messages.traffic import (
     Refused,
     Restore,
 )
-from shared.runtime import Base
+from shared.runtime import Ground
 
 HEARD: tuple[type[Message], ...] = (
     Heartbeat,
@@ -81,20 +81,20 @@ ASK_WITHIN_US: Duration = 3 * SECOND  # an arbiter answers in milliseconds, an e
 class Console:
     """One member's console: everything it knows is in one state, owned by one loop."""
 
-    def __init__(self, base: Base, *, version: str) -> None:
-        self._bus, self._clock, self._log = base.bus, base.clock, base.log
-        self._stopping = base.stopping
+    def __init__(self, ground: Ground, *, version: str) -> None:
+        self._clock, self._log, self._stopping = ground.clock, ground.log, ground.stopping
+        self._bus: Bus | None = None
         self._queue: asyncio.Queue[Happening] = asyncio.Queue(QUEUE_MAX)
         self._dropped = 0
         self._news = asyncio.Condition()
         self._reading: asyncio.Task[None] | None = None
-        settings = base.settings
+        settings = ground.settings
         self._state = start(
             settings.cluster,
             member=settings.member,
             version=version,
             trace_ui=settings.trace_ui,
-            now=base.clock.now(),
+            now=ground.clock.now(),
         )
 
     @property
@@ -115,10 +115,11 @@ class Console:
         """Return the time of day, for people."""
         return self._clock.wall()
 
-    async def subscribe(self) -> None:
-        """Begin to hear."""
+    async def hear(self, bus: Bus) -> None:
+        """Begin to hear, as soon as there is a bus."""
         for pattern in sorted({BY_MESSAGE[kind].pattern for kind in HEARD}):
-            await self._bus.subscribe(pattern, self._hear)
+            await bus.subscribe(pattern, self._hear)
+        self._bus = bus
 
     async def run(self) -> None:
         """Take in one happening after another until told to stop."""
@@ -149,6 +150,8 @@ class Console:
 
     async def ask(self, request: OperatorRequest) -> OperatorAnswer:
         """Carry a wish to the leading arbiter; raise `BusError` if nobody answers."""
+        if self._bus is None:
+            raise BusError("the bus has not been reached yet")
         answer = await self._bus.ask(request, timeout_us=ASK_WITHIN_US)
         if not isinstance(answer, OperatorAnswer):
             raise BusError(f"the arbiter answered with a {type(answer).__name__}")
@@ -169,7 +172,8 @@ class Console:
     async def _perform(self, action: Action) -> None:
         match action:
             case ReadPast():
-                self._reading = asyncio.create_task(self._read_past())
+                assert self._bus is not None
+                self._reading = asyncio.create_task(self._read_past(self._bus))
             case Wake():
                 await self._wake()
 
@@ -179,27 +183,27 @@ class Console:
 
     async def _tick(self) -> None:
         while True:
-            await self._queue.put(Tick(bus=self._bus.connected))
+            await self._queue.put(Tick(bus=self._bus is not None and self._bus.connected))
             if self._dropped:
                 self._log.warning("dropped", messages=self._dropped, because="the queue was full")
                 self._dropped = 0
             await self._clock.sleep(TICK_US)
 
-    async def _read_past(self) -> None:
+    async def _read_past(self, bus: Bus) -> None:
         """Read incidents first: events belong to them."""
         try:
             async with asyncio.timeout(PAST_WITHIN_US / SECOND):
-                await self._read("incident.*", PAST_INCIDENTS)
-                await self._read(">", PAST_EVENTS)
+                await self._read(bus, "incident.*", PAST_INCIDENTS)
+                await self._read(bus, ">", PAST_EVENTS)
         except (BusError, TimeoutError) as error:
             self._log.info("past_unread", because=str(error) or "the stream did not answer in time")
             await self._queue.put(Unread())
             return
         await self._queue.put(Past(heard=(), done=True))
 
-    async def _read(self, pattern: str, limit: int) -> None:
+    async def _read(self, bus: Bus, pattern: str, limit: int) -> None:
         batch: list[Heard] = []
-        async for received in self._bus.past(pattern, limit=limit):
+        async for received in bus.past(pattern, limit=limit):
             batch.append(Heard(message=received.message, envelope=received.envelope))
             if len(batch) >= PAST_BATCH:
                 await self._queue.put(Past(heard=tuple(batch), done=False))

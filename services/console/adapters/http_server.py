@@ -66,11 +66,12 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self.loop.call_later(FIRST_REQUEST_WITHIN_S, self._leave_idle)
+        self.loop.call_later(FIRST_REQUEST_WITHIN_S, self._leave_idle, transport)
 
-    def _leave_idle(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def _leave_idle(self, transport: asyncio.Transport) -> None:
+        began = getattr(self, "cycle", None) is not None  # declared as never None, and is at first
+        if not began and not transport.is_closing():
+            transport.close()
 
 
 class _Server(uvicorn.Server):
