@@ -1,7 +1,23 @@
-"""The configuration: one YAML file, the same on every node, and `EQUIPOISE_*` variables.
+"""The configuration: one YAML file, the same on every member, and variables that win over it.
 
-`load` reads everything, collects every problem, and raises one `ConfigError` whose text is the
-whole report. Nothing reads the environment at import.
+Everything is read, every problem is collected, and one report is made of them all. Nothing reads
+the environment at import, and this module costs nothing: programs that only need the type
+`Settings` do not import YAML or pydantic.
+
+    load.load(path, environ) -> Settings            a member's program; raises one ConfigError
+    load.examine(path, environ) -> Report           a person's look: no member's name needed, and
+                                                    a key that only others may read is a warning
+        report.valid, .findings, .settings          what was found; settings when there is no error
+        report.text()                               the report, its last line the verdict
+        report.as_json()                            [{file, line, column, length, severity, code,
+                                                      path, message, help}]
+        report.as_annotations()                     lines for GitHub's workflow log
+    show.as_yaml(report, origins=False) -> str      the configuration in force, with all defaults
+    show.as_json(report) -> dict                    {path: {"value", "origin"}}, of the same
+    json_schema.json_schema() -> dict               for editors; json_schema.as_text() as a file
+    schema.MODELINE, schema.MODELINE_JETBRAINS      the comments that lead editors to it
+
+`python -m shared.settings` rewrites `docs/configuration.md` from the schema.
 """
 
 from dataclasses import dataclass
@@ -23,3 +39,4 @@ class Settings:
     trace_ui: str | None  # a link with {trace_id}
     log_format: str  # "text" | "json" | "auto": text on a terminal, else JSON
     log_level: str
+    warnings: tuple[str, ...] = ()  # one line each, for the log at start

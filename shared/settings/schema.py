@@ -1,0 +1,385 @@
+"""The keys of `equipoise.yaml`, version 1: what is possible, what is the default, what it means.
+
+Everything that describes the file is made from these models: the JSON Schema for editors and
+the reference in `docs/configuration.md`. What must hold between keys is in `relations`.
+A key exists here when code obeys it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeAlias, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from shared.cluster import FailbackMode, Mode, Protocol
+from shared.instant import Duration
+from shared.settings import kinds
+from shared.settings.findings import Path
+from shared.settings.kinds import NAME_MAX, NAME_PATTERN, PORT_MAX
+
+VERSION = 1
+NODES_MIN = 2  # a single node has nobody to take over
+NODES_MAX = 100  # as far as deciding and beating have been measured
+SERVICES_MAX = 200  # as far as deciding has been measured
+SERVERS_MAX = 9  # more servers make a NATS cluster's votes slower, not safer
+CAPACITY_MAX = 10_000
+
+SCHEMA_FILE = "equipoise.schema.json"
+MODELINE = f"# yaml-language-server: $schema=./{SCHEMA_FILE}"  # VS Code, Neovim, Helix, Zed
+MODELINE_JETBRAINS = f"# $schema: ./{SCHEMA_FILE}"
+
+
+def _filled(value: object) -> object:
+    """Read a section whose keys are all left out (or commented out) as an empty mapping."""
+    return {} if value is None else value
+
+
+FILLED = BeforeValidator(_filled)
+
+
+def defaulting(text: str, description: str) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Return a field with a default, written as in the file."""
+    return Field(default=text, description=description)
+
+
+def optional(description: str, *, example: object) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Return a field that may be left out, and is None then."""
+    return Field(default=None, validate_default=False, description=description, examples=[example])
+
+
+def sectioned(description: str) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Return the field of a section that may be left out, since all its keys may."""
+    return Field(default=None, description=description)
+
+
+def _schema_of_section(schema: dict[str, Any]) -> None:
+    """Let editors accept a section without keys where we do."""
+    if not schema.get("required"):
+        schema["type"] = ["object", "null"]
+
+
+class Section(BaseModel):
+    """A mapping of the file: known keys only."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda field: field.replace("_", "-"),
+        populate_by_name=False,
+        validate_default=True,
+        json_schema_extra=_schema_of_section,
+    )
+
+
+class NodeSection(Section):
+    """A machine that serves traffic."""
+
+    address: Annotated[str, kinds.address()] = Field(
+        description="How the other members reach the node: for beats, probes and requests.",
+        examples=["10.0.0.11"],
+    )
+    capacity: Annotated[int, kinds.whole(1, CAPACITY_MAX)] = defaulting(
+        "100",
+        "What the node can take, beside the others: twice the number is twice the "
+        "weight, and twice what a takeover may load it with.",
+    )
+
+
+class WitnessSection(Section):
+    """A further machine that votes and hosts the bus, but serves no traffic."""
+
+    address: Annotated[str, kinds.address()] = Field(
+        description="How the nodes reach the witness.", examples=["10.0.0.13"]
+    )
+
+
+class BusSection(Section):
+    """Where the NATS servers are."""
+
+    servers: list[Annotated[str, kinds.url(("nats",), "nats://10.0.0.13:4222")]] = Field(
+        default=[],
+        validate_default=False,
+        description="All NATS servers. Default: port 4222 of the witness; without a witness, "
+        "of the first node.",
+        examples=[["nats://10.0.0.13:4222"]],
+        json_schema_extra={"minItems": 1, "maxItems": SERVERS_MAX, "uniqueItems": True},
+    )
+
+
+class ProbeSection(Section):
+    """How an instance is asked whether it works: by HTTP, or by a TCP connection."""
+
+    http: Annotated[str | None, kinds.http_path()] = optional(
+        "Ask this path of the instance.",
+        example="/healthz",
+    )
+    tcp: Annotated[bool | None, kinds.yes()] = optional(
+        "A TCP connection is proof enough. The default for services with `protocol: tcp`.",
+        example=True,
+    )
+    expect: Annotated[tuple[tuple[int, int], ...], kinds.statuses()] = defaulting(
+        "200-299", "The HTTP status codes that mean it works."
+    )
+    every: Annotated[Duration, kinds.duration("20ms", "1h")] = defaulting(
+        "100ms", "How often each member asks."
+    )
+    timeout: Annotated[Duration | None, kinds.automatic_or(kinds.duration("10ms", "1m"))] = (
+        defaulting(
+            "auto",
+            "How long an answer may take. `auto` follows the instance's normal answers, "
+            "between 50ms and 1s.",
+        )
+    )
+    fall: Annotated[int, kinds.whole(1, 100)] = defaulting(
+        "2",
+        "So many suspicious answers in a row (time-outs, wrong status) mean down. "
+        "Conclusive evidence (refused, reset) counts at once.",
+    )
+    rise: Annotated[int, kinds.whole(1, 100)] = defaulting(
+        "3", "So many good answers in a row mean up."
+    )
+
+
+class IdentitySection(Section):
+    """What must be equal on every node, so that one instance may take another's work."""
+
+    http: Annotated[str, kinds.http_path()] = Field(
+        description="Ask this path of the instance.", examples=["/version"]
+    )
+    header: Annotated[str | None, kinds.header()] = optional(
+        "The identity is this header of the answer; without it, the answer's body.",
+        example="X-Version",
+    )
+    every: Annotated[Duration, kinds.duration("1s", "24h")] = defaulting(
+        "30s", "How often identities are compared; also at each return."
+    )
+
+
+def _schema_of_service(schema: dict[str, Any]) -> None:
+    """Tell editors when a probe must say what it asks."""
+    kinds = {"properties": {"probe": {"anyOf": [{"required": ["http"]}, {"required": ["tcp"]}]}}}
+    schema["if"] = {"properties": {"protocol": {"const": "tcp"}}, "required": ["protocol"]}
+    schema["else"] = {"required": ["probe"], **kinds}
+
+
+class ServiceSection(Section):
+    """A load-balanced application, with one instance on every node."""
+
+    model_config = ConfigDict(json_schema_extra=_schema_of_service)
+
+    mode: Annotated[Mode, kinds.choice(Mode)] = defaulting(
+        "balance",
+        "`balance`: all instances serve, by their nodes' capacities. `mirror`: the "
+        "home node's instance serves, the others stand by.",
+    )
+    home: Annotated[str | None, kinds.name()] = optional(
+        "With `mode: mirror`, the node whose instance serves. Default: the first node.",
+        example="node-a",
+    )
+    protocol: Annotated[Protocol, kinds.choice(Protocol)] = defaulting(
+        "http", "What the load balancer speaks."
+    )
+    listen: Annotated[int, kinds.whole(1, PORT_MAX, "a port")] = Field(
+        description="The port of the load balancers: where clients reach the service.",
+        examples=[80],
+    )
+    port: Annotated[int, kinds.whole(1, PORT_MAX, "a port")] = Field(
+        description="The port of the instances, on each node's address.", examples=[8080]
+    )
+    limit: Annotated[int | None, kinds.rate()] = optional(
+        "What one instance takes on a node of capacity 100. Default: nothing is "
+        "assumed, and nothing is said about loads that a takeover could not bear.",
+        example="600/s",
+    )
+    probe: Annotated[ProbeSection | None, FILLED] = optional(
+        "How instances are asked whether they work. Needed with `protocol: http`.",
+        example={"http": "/healthz"},
+    )
+    identity: Annotated[IdentitySection | None, FILLED] = optional(
+        "How matching services are recognised. Default: services of one name match.",
+        example={"http": "/version"},
+    )
+
+
+class HeartbeatSection(Section):
+    """How members say that they are alive."""
+
+    every: Annotated[Duration, kinds.duration("10ms", "10s")] = defaulting(
+        "50ms", "How often a member says so."
+    )
+    port: Annotated[int, kinds.whole(1, PORT_MAX, "a port")] = defaulting(
+        "8643", "The UDP port of beats, on every member."
+    )
+
+
+class AfterSection(Section):
+    """How long something must have been well before it is trusted again."""
+
+    service: Annotated[Duration, kinds.duration("100ms", "24h")] = defaulting(
+        "10s",
+        "An instance; doubled for each relapse up to 10m, forgotten after a quiet hour.",
+    )
+
+
+class PolicySection(Section):
+    """The thresholds that decisions are made by."""
+
+    failback: Annotated[FailbackMode, kinds.choice(FailbackMode)] = defaulting(
+        "automatic", "Who brings back what has recovered."
+    )
+    after: Annotated[AfterSection, FILLED] = sectioned(
+        "How long it must be well before a failback begins."
+    )
+    ramp: Annotated[Duration, kinds.duration("0s", "1h")] = defaulting(
+        "10s",
+        "How long a returning weight climbs from 1 % to full; it is taken back when errors rise.",
+    )
+    drain: Annotated[Duration, kinds.duration("0s", "1h")] = defaulting(
+        "30s", "How long open connections may finish before they are closed."
+    )
+    moves: Annotated[tuple[int, Duration], kinds.moves()] = defaulting(
+        "6 per 10m",
+        "So many automatic moves of one target in so long; then only advice, until "
+        "a person acts or the time is over.",
+    )
+    maintenance: Annotated[Duration, kinds.duration("1m", "168h")] = defaulting(
+        "4h", "No maintenance, and no other order of a person, lasts longer."
+    )
+
+
+class LogSection(Section):
+    """How programs write their logs."""
+
+    format: Annotated[str, kinds.choice(("auto", "text", "json"))] = defaulting(
+        "auto", "`auto` is text on a terminal and JSON otherwise."
+    )
+    level: Annotated[str, kinds.choice(("debug", "info", "warning", "error"))] = defaulting(
+        "info", "The least important entries that are written."
+    )
+
+
+class TelemetrySection(Section):
+    """Where traces go, and how logs look."""
+
+    otlp: Annotated[str | None, kinds.url(("http", "https"), "http://127.0.0.1:4318")] = optional(
+        "Where traces are sent by OTLP over HTTP. Default: nowhere, at no cost.",
+        example="http://127.0.0.1:4318",
+    )
+    trace_ui: Annotated[
+        str | None,
+        kinds.url(
+            ("http", "https"),
+            "http://127.0.0.1:16686/trace/{trace_id}",
+            must_hold="{trace_id}",
+        ),
+    ] = optional(
+        "The page of a trace, for links.",
+        example="http://127.0.0.1:16686/trace/{trace_id}",
+    )
+    log: Annotated[LogSection, FILLED] = sectioned("The programs' logs.")
+
+
+def _map(noun: str, minimum: int, maximum: int) -> dict[str, Any]:
+    return {
+        "minProperties": minimum,
+        "maxProperties": maximum,
+        "propertyNames": {"pattern": NAME_PATTERN, "maxLength": NAME_MAX},
+        "description": noun,
+    }
+
+
+class File(Section):
+    """The whole file: a cluster of nodes, and the services that they share."""
+
+    version: Annotated[int, kinds.whole(VERSION, VERSION)] = Field(
+        description="Of this file's format.",
+        examples=[VERSION],
+        json_schema_extra={"const": VERSION},
+    )
+    cluster: Annotated[str, kinds.name()] = Field(
+        description="The cluster's name. What it says is heard by clusters of this name only.",
+        examples=["shop"],
+    )
+    key: Annotated[str, kinds.file_path()] = Field(
+        description="The file with the cluster's key, the same on every member: 16 bytes or "
+        "more, not readable by everyone. A relative path begins where this file is.",
+        examples=["cluster.key"],
+    )
+    nodes: Annotated[dict[str, Annotated[NodeSection, FILLED]], FILLED] = Field(
+        description=f"The machines that serve, {NODES_MIN} to {NODES_MAX}, by name. The first is "
+        "the primary: it wins ties; beyond that they are equals.",
+        examples=[{"node-a": {"address": "10.0.0.11"}, "node-b": {"address": "10.0.0.12"}}],
+        json_schema_extra=_map("A node's name.", NODES_MIN, NODES_MAX),
+    )
+    witness: Annotated[WitnessSection | None, FILLED] = optional(
+        "A further machine that votes and hosts the bus, but serves no traffic.",
+        example={"address": "10.0.0.13"},
+    )
+    bus: Annotated[BusSection, FILLED] = sectioned("The NATS servers.")
+    services: Annotated[dict[str, Annotated[ServiceSection, FILLED]], FILLED] = Field(
+        description=f"What the nodes serve, 1 to {SERVICES_MAX}, by name.",
+        examples=[{"shop": {"listen": 80, "port": 8080, "probe": {"http": "/healthz"}}}],
+        json_schema_extra=_map("A service's name.", 1, SERVICES_MAX),
+    )
+    heartbeat: Annotated[HeartbeatSection, FILLED] = sectioned(
+        "How members say that they are alive."
+    )
+    policy: Annotated[PolicySection, FILLED] = sectioned(
+        "The thresholds that decisions are made by."
+    )
+    telemetry: Annotated[TelemetrySection, FILLED] = sectioned(
+        "Where traces go, and how logs look."
+    )
+
+
+SectionType: TypeAlias = type[Section]
+
+
+def fields(section: SectionType) -> Mapping[str, FieldInfo]:
+    """Return the fields of a section by their keys in the file."""
+    return {str(f.alias): f for f in section.model_fields.values()}
+
+
+def section_of(field: FieldInfo) -> tuple[SectionType | None, bool]:
+    """Return the section behind a key, and whether it is one of many by name."""
+    found = tuple(_sections(field.annotation))
+    many = getattr(field.annotation, "__origin__", None) is dict
+    return (found[0] if found else None), many
+
+
+def _sections(annotation: object) -> Iterator[SectionType]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)
+
+
+def field_at(path: Path) -> FieldInfo | None:
+    """Return the field that a path of the file leads to; None for names and unknown keys."""
+    section: SectionType | None = File
+    field: FieldInfo | None = None
+    named = False
+    for part in path:
+        if named:
+            named, field = False, None
+            continue
+        field = fields(section).get(str(part)) if section is not None else None
+        if field is None:
+            return None
+        section, named = section_of(field)
+    return field
+
+
+def section_at(path: Path) -> SectionType | None:
+    """Return the section whose keys a mapping at a path may have; None where names stand."""
+    section: SectionType | None = File
+    named = False
+    for part in path:
+        if named:
+            named = False
+            continue
+        field = fields(section).get(str(part)) if section is not None else None
+        if field is None:
+            return None
+        section, named = section_of(field)
+    return None if named else section

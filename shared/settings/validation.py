@@ -1,0 +1,208 @@
+"""A document against the schema: every misfit is a finding, and the rest is still judged.
+
+What does not fit is replaced by its default or, where there is none, by the schema's example,
+so that relations between all other keys can be judged in the same run. Whatever is then said
+about a replaced value is dropped: it was not written by anyone.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.settings import schema
+from shared.settings.document import Document, Value
+from shared.settings.findings import Code, Finding, Path, Place, Severity, dotted, quoted
+from shared.settings.kinds import did_you_mean
+from shared.settings.schema import File
+
+BELOW = "*"  # ends a path that stands for everything below it
+KEY_COMMAND = "(umask 077; head -c 32 /dev/urandom | base64 > {path})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """A file that fits the schema, and what had to be replaced to make it so."""
+
+    file: File
+    findings: tuple[Finding, ...]
+    replaced: frozenset[Path]
+
+    def stands(self, path: Path) -> bool:
+        """Return whether a value is what was written or its default; '*': and all below it."""
+        *around, last = path
+        if last == BELOW and any(bad[: len(around)] == tuple(around) for bad in self.replaced):
+            return False
+        return not any(path[: len(bad)] == bad for bad in self.replaced)
+
+
+def validate(document: Document) -> Validated:
+    """Return the file that a document describes, with all its misfits."""
+    tree: Any = copy.deepcopy(document.root)
+    if tree is None:
+        tree = {}
+    findings: list[Finding] = []
+    if not isinstance(tree, dict):
+        findings.append(_shape(document, (), tree, "a mapping"))
+        tree = {}
+        replaced: set[Path] = {(key,) for key in schema.fields(File)}
+        misfits: list[Mapping[str, Any]] = []
+    else:
+        misfits = _misfits(tree)
+        findings += [_finding(document, misfit) for misfit in misfits]
+        replaced = {_replaceable(tuple(misfit["loc"])) for misfit in misfits}
+    for path in sorted(replaced, key=len):
+        _replace(tree, path)
+    return Validated(file=_validated(tree), findings=tuple(findings), replaced=frozenset(replaced))
+
+
+def _validated(tree: dict[str, Any]) -> File:
+    """Return the file; what is still missing are required keys of replaced sections."""
+    for misfit in _misfits(tree):
+        _replace(tree, _replaceable(tuple(misfit["loc"])))
+    return File.model_validate(tree)
+
+
+def _misfits(tree: object) -> list[Mapping[str, Any]]:
+    try:
+        File.model_validate(tree)
+    except ValidationError as error:
+        return list(error.errors(include_url=False))
+    return []
+
+
+def _replaceable(path: Path) -> Path:
+    """Return the path itself, or the whole list when it is of an entry."""
+    numbers = [i for i, part in enumerate(path) if isinstance(part, int)]
+    return path[: numbers[0]] if numbers else path
+
+
+def _replace(tree: dict[str, Any], path: Path) -> None:
+    """Put the default or the example where something does not fit."""
+    *parents, last = path
+    section: Any = tree
+    for part in parents:
+        section = section.get(part) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        return
+    section.pop(str(last), None)
+    if (example := _example(path)) is not None:
+        section[str(last)] = example
+
+
+def _example(path: Path) -> Value:
+    """Return what may stand in for a required value, or for what bears a name."""
+    field = schema.field_at(path)
+    if field is not None:
+        return _as_written(field.examples[0]) if field.is_required() and field.examples else None
+    around = schema.field_at(path[:-1]) if len(path) > 1 else None
+    if around is not None and schema.section_of(around)[1] and around.examples:
+        return _as_written(next(iter(around.examples[0].values())))
+    return None
+
+
+def _as_written(example: object) -> Value:
+    if isinstance(example, dict):
+        return {key: _as_written(value) for key, value in example.items()}
+    return str(example)
+
+
+def _finding(document: Document, misfit: Mapping[str, Any]) -> Finding:
+    path: Path = tuple(misfit["loc"])
+    match misfit["type"]:
+        case "extra_forbidden":
+            return _unknown(document, path)
+        case "missing":
+            return _missing(document, path)
+        case "model_type" | "dict_type":
+            return _shape(document, path, misfit["input"], "a mapping")
+        case "list_type":
+            return _shape(document, path, misfit["input"], "a list, such as [a, b]")
+        case code:
+            context = misfit["ctx"]
+            mend = context["help"]
+            if code == Code.EMPTY:
+                mend = _default_words(path)
+            return _error(Code.of(code), document.place(path), path, context["text"], mend)
+
+
+def _unknown(document: Document, path: Path) -> Finding:
+    section = schema.section_at(path[:-1])
+    assert section is not None
+    known = tuple(schema.fields(section))
+    key = str(path[-1])
+    mends = [did_you_mean(key, known), _elsewhere(key, path[:-1])]
+    mend = next((words for words in mends if words), "")
+    allowed = f"keys allowed here: {', '.join(sorted(known))}"
+    mend = f"{mend} {allowed}" if mend else allowed
+    return _error(
+        Code.UNKNOWN_KEY, document.key_place(path), path, f"unknown key {quoted(key)}", mend
+    )
+
+
+def _elsewhere(key: str, here: Path) -> str:
+    """Return where a key belongs, when there is exactly one such place."""
+    places = [path for path in _all_keys(schema.File, ()) if path[-1] == key]
+    if len(places) != 1 or places[0][:-1] == here:
+        return ""
+    if key == "<<":
+        return ""
+    return f"it belongs under '{dotted(places[0][:-1])}';"
+
+
+def _all_keys(section: schema.SectionType, path: Path) -> Iterable[Path]:
+    for key, field in schema.fields(section).items():
+        here: Path = (*path, key)
+        yield here
+        inner, many = schema.section_of(field)
+        if inner is not None:
+            yield from _all_keys(inner, (*here, "NAME") if many else here)
+
+
+def _missing(document: Document, path: Path) -> Finding:
+    field = schema.field_at(path)
+    assert field is not None
+    assert field.examples is not None
+    key, example = path[-1], field.examples[0]
+    shown = f"{key}: {example}" if not isinstance(example, dict) else f"{key}:"
+    if len(path) == 1:
+        place = Place(file=document.name, line=1, column=1, length=0)
+        mend = f"add '{shown}' at the left margin"
+    else:
+        place = document.key_place(path[:-1])
+        mend = f"add '{shown}' under '{path[-2]}:'"
+    if key == "key":
+        mend += "; make the file with: " + KEY_COMMAND.format(path=example)
+    return _error(Code.MISSING, place, path, f"required key '{key}' is missing", mend)
+
+
+def _shape(document: Document, path: Path, value: object, needed: str) -> Finding:
+    if isinstance(value, str):
+        got = quoted(value)
+    elif value is None:
+        got = "nothing"
+    else:
+        got = "a mapping" if isinstance(value, dict) else "a list"
+    section = schema.section_at(path)
+    mend = f"keys allowed here: {', '.join(sorted(schema.fields(section)))}" if section else ""
+    if section is None and needed == "a mapping":
+        mend = "write one entry a line, each beginning with its name and ':'"
+    text = f"must be {needed}, got {got}"
+    return _error(Code.SHAPE, document.place(path), path, text, mend)
+
+
+def _default_words(path: Path) -> str:
+    field = schema.field_at(path)
+    if field is None or field.is_required():
+        return "write one"
+    if field.default is None:
+        return "write one, or remove the line"
+    return f"write one, or remove the line for the default, {field.default}"
+
+
+def _error(code: Code, place: Place, path: Path, text: str, mend: str) -> Finding:
+    return Finding(
+        severity=Severity.ERROR, code=code, path=dotted(path), text=text, help=mend, place=place
+    )
