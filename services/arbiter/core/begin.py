@@ -1,0 +1,176 @@
+"""Where an arbiter begins: with the plan in force, under an epoch above all that were seen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from services.arbiter.core.cases import adopted
+from services.arbiter.core.plans import ramp_weight, with_instances
+from services.arbiter.core.state import (
+    RAMP_STEPS,
+    Actions,
+    Case,
+    Instance,
+    Member,
+    Order,
+    Say,
+    Standing,
+    State,
+    Target,
+)
+from shared.cluster import Cluster, Mode
+from shared.instant import Instant
+from shared.messages.facts import Incident, InstanceState, LeaderChanged
+from shared.messages.traffic import Plan, Record, Restore
+from shared.rules import Admission, Rule, original, serving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What an arbiter finds when it begins."""
+
+    plans: Sequence[Plan]  # as the switchers persisted them and the stream recorded them
+    incidents: Mapping[str, Incident]  # documents of open incidents, as far as the stream has them
+    epoch_min: int = 0  # a switcher's fence that refused us
+    wall_us: int = 0
+
+
+def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[State, Actions]:
+    """Begin from the newest plan: a restart must not move traffic."""
+    newest = max(past.plans, key=lambda plan: plan.number, default=None)
+    epoch = max([past.epoch_min, *(plan.epoch for plan in past.plans)]) + 1
+    rules = _rules_in_force(cluster, newest)
+    plan = Plan(
+        epoch=epoch,
+        sequence=1,
+        services=rules,
+        reason="the plan in force, said again" if newest else "the original settings",
+        overrides=newest.overrides if newest else (),
+        records=newest.records if newest else (),
+    )
+    records = {(each.service, each.node): each for each in plan.records}
+    instances = {
+        service: {
+            node: _instance(cluster, plan, (service, node), records.get((service, node)), now)
+            for node in cluster.nodes
+        }
+        for service in cluster.services
+    }
+    state = State(
+        cluster=cluster,
+        arbiter=arbiter,
+        original=original(cluster),
+        instances=instances,
+        members={name: Member(name=name, since=now) for name in cluster.members},
+        plan=plan,
+        command=Restore(plan=plan),
+        begun_at=now,
+        sent_at=now,
+        touched_at=now,
+        trusted_since=now,
+        wall_ahead_us=past.wall_us - now,
+        standing=_standing(cluster, plan, past.wall_us, now),
+    )
+    state = with_instances(state, *(i for some in instances.values() for i in some.values()))
+    state = replace(state, cases=_cases(state, past, now))
+    leader = LeaderChanged(arbiter=arbiter, epoch=epoch, reason=f"begins from: {plan.reason}")
+    return state, (Order(command=state.command, to=tuple(cluster.nodes)), Say(leader))
+
+
+def _rules_in_force(cluster: Cluster, plan: Plan | None) -> dict[str, dict[str, Rule]]:
+    """Return the plan's rules for what is configured now; what it does not know is original."""
+    wanted = original(cluster)
+    if plan is None:
+        return wanted
+    rules = {
+        service: {node: _in_force(plan, service, node, rule) for node, rule in of_service.items()}
+        for service, of_service in wanted.items()
+    }
+    return {
+        service: of_service if serving(of_service) else wanted[service]
+        for service, of_service in rules.items()
+    }
+
+
+def _in_force(plan: Plan, service: str, node: str, originally: Rule) -> Rule:
+    rule = plan.services.get(service, {}).get(node, originally)
+    noted = any((each.service, each.node) == (service, node) for each in plan.records)
+    if rule.admission is Admission.SERVING and originally.admission is Admission.SERVING:
+        # A weight that no incident explains is an older configuration's: the present one holds.
+        return rule if noted and rule.weight < originally.weight else originally
+    return rule
+
+
+def _instance(
+    cluster: Cluster, plan: Plan, target: Target, record: Record | None, now: Instant
+) -> Instance:
+    service, node = target
+    rule = plan.services[service][node]
+    state = _state_of(cluster, service, node, rule)
+    instance = Instance(service=service, node=node, state=state, since=now)
+    if state is InstanceState.RAMPING:
+        full = original(cluster)[service][node].weight
+        step = max(k for k in range(RAMP_STEPS) if k == 0 or ramp_weight(full, k) <= rule.weight)
+        instance = replace(instance, step=step, step_at=now)
+    if state is InstanceState.DRAINING:
+        after = InstanceState.OUT if record and record.incident else InstanceState.HOME
+        ends = now + cluster.policy.drain_us
+        instance = replace(instance, then=after, drain_ends_at=ends)
+    if record is None:
+        return instance
+    return replace(
+        instance,
+        reason=record.cause,
+        incident=record.incident,
+        relapses=record.relapses,
+        failed_at=now if record.relapses or record.incident else None,
+        moves_at=tuple(now - age for age in record.moves_us),
+    )
+
+
+def _state_of(cluster: Cluster, service: str, node: str, rule: Rule) -> InstanceState:
+    match rule.admission:
+        case Admission.DRAINING:
+            return InstanceState.DRAINING
+        case Admission.OUT:
+            return InstanceState.OUT
+        case Admission.STANDBY:
+            return InstanceState.HOME
+        case Admission.SERVING:
+            full = original(cluster)[service][node].weight
+            ramping = cluster.services[service].mode is Mode.BALANCE and rule.weight < full
+            return InstanceState.RAMPING if ramping else InstanceState.HOME
+
+
+def _standing(cluster: Cluster, plan: Plan, wall_us: int, now: Instant) -> tuple[Standing, ...]:
+    """Return the overrides with ends in our own time: never later than a person granted.
+
+    The time of day is looked at only here, because nothing else outlives a restart.
+    """
+    longest = cluster.policy.override_max_us
+    return tuple(
+        Standing(
+            override=each,
+            ends_at=now + max(0, min(each.until_wall_us - wall_us, longest)),
+        )
+        for each in plan.overrides
+    )
+
+
+def _cases(state: State, past: Past, now: Instant) -> dict[str, Case]:
+    """Go on with every open incident, with its document where the stream still has it."""
+    cases: dict[str, Case] = {}
+    causes = {each.incident: each.cause for each in state.plan.records if each.incident}
+    for target in sorted(state.noted):
+        instance = state.instance(target)
+        if instance.incident is None:
+            continue
+        if instance.incident in cases:
+            case = cases[instance.incident]
+            cases[instance.incident] = replace(case, targets=(*case.targets, target))
+            continue
+        case = adopted(state, instance, causes.get(instance.incident, ""), now)
+        document = past.incidents.get(instance.incident)
+        if document is not None:
+            case = replace(case, incident=document)
+        cases[instance.incident] = replace(case, sent_at=now)
+    return cases

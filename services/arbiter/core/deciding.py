@@ -1,0 +1,324 @@
+"""`decide`: one event in, the new state and the actions out."""
+
+from dataclasses import replace
+from typing import assert_never
+
+from services.arbiter.core.cases import based, closable, closed, progressed, put, said, sent
+from services.arbiter.core.evidence import heard, judge, settles
+from services.arbiter.core.failing import failed
+from services.arbiter.core.people import asked, expired
+from services.arbiter.core.returning import attended
+from services.arbiter.core.situation import situation
+from services.arbiter.core.state import (
+    DEAD_AFTER_US,
+    PRESENCE_US,
+    RESEND_US,
+    SAMPLES_MAX,
+    SERVING_STATES,
+    SITUATION_EVERY_US,
+    SLEPT_US,
+    SUSPECT_AFTER_US,
+    Actions,
+    Adopt,
+    Asked,
+    CatchUp,
+    CaughtUp,
+    Event,
+    Instance,
+    Member,
+    Order,
+    Say,
+    Sent,
+    State,
+    Tick,
+)
+from shared.instant import Instant, milliseconds
+from shared.messages.facts import InstanceState, NodeChanged, NodeState, Situation
+from shared.messages.health import Evidence, Heartbeat, Picture, Verdict
+from shared.messages.traffic import Applied, Drift, Measured, Refused, Stage
+
+
+def decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
+    """Return the state after an event, and what is to be done about it."""
+    slept = now - state.touched_at > SLEPT_US
+    state = replace(state, touched_at=now)
+    if slept and state.awake:
+        state = replace(state, awake=False)
+        state, actions = _decide(state, event, now)
+        return state, (*actions, CatchUp())
+    return _decide(state, event, now)
+
+
+def _decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
+    match event:
+        case Evidence():
+            return _evidence(state, event, now)
+        case Tick():
+            return _tick(state, event, now)
+        case Asked():
+            return asked(state, event, now)
+        case Refused():
+            return _refused(state, event, now)
+        case Applied():
+            return _applied(state, event, now)
+        case _:
+            return _noted(state, event, now), ()
+
+
+def _evidence(state: State, evidence: Evidence, now: Instant) -> tuple[State, Actions]:
+    """Learn from an observer; act at once if it is conclusive and the instance serves."""
+    before = _known(state, evidence)
+    if before is None:
+        return state, ()
+    instance = heard(before, evidence, now)
+    if instance is before:
+        return state, ()
+    state = _with_view(state, instance)
+    serves = instance.state in SERVING_STATES or instance.state is InstanceState.RAMPING
+    if not (settles(evidence) and serves and state.awake):
+        return state, ()
+    if instance.state is InstanceState.HELD:
+        return state, ()
+    judgement = judge(state, instance, now)
+    assert judgement.verdict is Verdict.UNHEALTHY
+    return failed(state, instance, judgement, now)
+
+
+def _known(state: State, evidence: Evidence) -> Instance | None:
+    """Return the instance that evidence is about, if it and the observer are of this cluster."""
+    if evidence.observer not in state.cluster.nodes:
+        return None
+    return state.instances.get(evidence.service, {}).get(evidence.node)
+
+
+def _with_view(state: State, instance: Instance) -> State:
+    instances = dict(state.instances)
+    instances[instance.service] = {**instances[instance.service], instance.node: instance}
+    return replace(state, instances=instances, attention=state.attention | {instance.target})
+
+
+def _noted(
+    state: State, event: Heartbeat | Picture | Measured | Drift | Sent | CaughtUp, now: Instant
+) -> State:
+    """Learn what leads to no action before the next tick."""
+    match event:
+        case Heartbeat():
+            return _beat(state, event, now)
+        case Picture():
+            return _picture(state, event, now)
+        case Measured():
+            return _measured(state, event, now)
+        case Drift():
+            return _drifted(state, event)
+        case Sent():
+            return sent(state, event.number, now)
+        case CaughtUp():
+            return replace(state, awake=True, trusted_since=now)
+        case _:
+            assert_never(event)
+
+
+def _picture(state: State, picture: Picture, now: Instant) -> State:
+    """Learn all that an observer knows; ticks look only at what is not plainly well."""
+    instances = {service: dict(some) for service, some in state.instances.items()}
+    attention = set(state.attention)
+    for evidence in picture.evidence:
+        before = _known(state, evidence)
+        if before is not None and evidence.observer == picture.observer:
+            instances[before.service][before.node] = heard(
+                instances[before.service][before.node], evidence, now
+            )
+            if evidence.verdict is not Verdict.HEALTHY:
+                attention.add(before.target)
+    return replace(state, instances=instances, attention=frozenset(attention))
+
+
+def _beat(state: State, beat: Heartbeat, now: Instant) -> State:
+    member = state.members.get(beat.node)
+    if member is None:
+        return state
+    changed = replace(member, heard_at=now, boot_id=beat.boot_id, configuration=beat.configuration)
+    return _with_member(state, changed)
+
+
+def _with_member(state: State, member: Member) -> State:
+    return replace(state, members={**state.members, member.name: member})
+
+
+def _measured(state: State, measured: Measured, now: Instant) -> State:
+    member = state.members.get(measured.node)
+    if member is None:
+        return state
+    samples = (*member.samples, (now, measured))[-SAMPLES_MAX:]
+    failed = measured.balancer_detail if not measured.balancer_ok else ""
+    return _with_member(state, replace(member, samples=samples, present_at=now, failed=failed))
+
+
+def _drifted(state: State, drift: Drift) -> State:
+    """Remember what somebody else changed, until it is repaired."""
+    key = f"{drift.node}:{drift.service}/{drift.target}"
+    drifts = {name: text for name, text in state.drifts.items() if name != key}
+    if not drift.repaired:
+        drifts[key] = (
+            f"{drift.node} has {drift.service}/{drift.target} at {drift.installed}, wanted is "
+            f"{drift.wanted}, changed by {drift.by}: left alone"
+        )
+    return replace(state, drifts=drifts, news=True)
+
+
+def _applied(state: State, applied: Applied, now: Instant) -> tuple[State, Actions]:
+    member = state.members.get(applied.node)
+    if member is None:
+        return state, ()
+    number = (applied.epoch, applied.sequence)
+    if applied.stage is Stage.FAILED:
+        failed = replace(member, present_at=now, failed=applied.detail)
+        return replace(_with_member(state, failed), news=True), ()
+    verified = number if applied.stage is Stage.VERIFIED else member.verified
+    changed = replace(
+        member,
+        present_at=now,
+        installed=max(member.installed, number),
+        verified=max(member.verified, verified),
+        digest=applied.digest if number >= member.installed else member.digest,
+        failed="",
+        refused="",
+    )
+    state = replace(_with_member(state, changed), news=True)
+    actions: list[Say] = []
+    for name in sorted(state.cases):
+        state, said_of_it = progressed(state, name, now)
+        actions.extend(said_of_it)
+    return state, tuple(actions)
+
+
+def _refused(state: State, refused: Refused, now: Instant) -> tuple[State, Actions]:
+    member = state.members.get(refused.node)
+    if member is None:
+        return state, ()
+    fence = (refused.fence_epoch, refused.fence_sequence)
+    if fence > state.plan.number:
+        return state, (Adopt(epoch_min=refused.fence_epoch),)
+    if (refused.epoch, refused.sequence) != state.plan.number:
+        return state, ()
+    changed = replace(member, present_at=now, refused=refused.reason)
+    return replace(_with_member(state, changed), news=True), ()
+
+
+def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
+    """Judge everything that depends on time."""
+    state = replace(state, wall_ahead_us=tick.wall_us - now)
+    actions: list[object] = []
+    if state.awake:
+        state, more = _settled(state, now)
+        actions.extend(more)
+    state, more = _nodes(state, now)
+    actions.extend(more)
+    state, more = _repeated(state, now)
+    actions.extend(more)
+    state, more = _told(state, now)
+    actions.extend(more)
+    return state, tuple(actions)  # type: ignore[arg-type]
+
+
+def _settled(state: State, now: Instant) -> tuple[State, Actions]:
+    state, actions = expired(state, now)
+    for target in sorted(state.attention):
+        state, more = attended(state, state.instance(target), now)
+        actions = (*actions, *more)
+    for name in sorted(state.cases):
+        state, more = _case(state, name, now)
+        actions = (*actions, *more)
+    return state, actions
+
+
+def _case(state: State, name: str, now: Instant) -> tuple[State, Actions]:
+    """Go on with an open incident: its timing, and whether all is as it was."""
+    if state.cases[name].base is None:
+        state = based(state, name)
+    state, actions = progressed(state, name, now)
+    case = state.cases[name]
+    where = [state.instance(target) for target in case.targets]
+    if any(each.state not in SERVING_STATES for each in where):
+        return state, actions
+    waiting = closable(state, case, now)
+    if waiting:
+        if waiting != case.incident.waiting_for:
+            incident = replace(case.incident, waiting_for=waiting)
+            state = put(state, replace(case, incident=incident))
+            return state, (*actions, said(state, name))
+        return state, actions
+    state, more = closed(state, name, now)
+    return _released(state, where), (*actions, *more)
+
+
+def _released(state: State, where: list[Instance]) -> State:
+    """Let the instances of a closed incident be ordinary again."""
+    instances = dict(state.instances)
+    for each in where:
+        free = replace(each, incident=None)
+        instances[each.service] = {**instances[each.service], each.node: free}
+    return replace(state, instances=instances)
+
+
+def _nodes(state: State, now: Instant) -> tuple[State, Actions]:
+    facts: list[Say] = []
+    for name, member in sorted(state.members.items()):
+        believed = _believed(member, now)
+        if believed is not member.state:
+            fact = NodeChanged(
+                node=name, before=member.state, after=believed, reason=_silence(member, now)
+            )
+            facts.append(Say(fact))
+            state = _with_member(state, replace(member, state=believed, since=now))
+            state = replace(state, news=True)
+    return state, tuple(facts)
+
+
+def _believed(member: Member, now: Instant) -> NodeState:
+    if member.heard_at is None:
+        return NodeState.UNKNOWN
+    silent = now - member.heard_at
+    if silent >= DEAD_AFTER_US:
+        return NodeState.DEAD
+    return NodeState.SUSPECT if silent >= SUSPECT_AFTER_US else NodeState.UP
+
+
+def _silence(member: Member, now: Instant) -> str:
+    if member.heard_at is None:
+        return "never heard"
+    return f"last beat {milliseconds(now - member.heard_at):.0f} ms ago"
+
+
+def _repeated(state: State, now: Instant) -> tuple[State, Actions]:
+    """Say the plan again to whoever has not installed it: any one message may be lost."""
+    if state.sent_at is not None and now - state.sent_at < RESEND_US:
+        return state, ()
+    behind = tuple(
+        name
+        for name in sorted(state.cluster.nodes)
+        if state.members[name].installed < state.plan.number
+        and _reachable(state.members[name], now)
+    )
+    if not behind:
+        return state, ()
+    return replace(state, sent_at=now), (Order(command=state.command, to=behind),)
+
+
+def _reachable(member: Member, now: Instant) -> bool:
+    """Whether anything of a node was heard lately: the silent are not talked to."""
+    last = max(member.heard_at or 0, member.present_at or 0)
+    return last > 0 and now - last <= PRESENCE_US
+
+
+def _told(state: State, now: Instant) -> tuple[State, Actions]:
+    """Say the situation every second and after every change, and readiness when it turns."""
+    due = state.said_at is None or now - state.said_at >= SITUATION_EVERY_US
+    if not (due or state.news):
+        return state, ()
+    picture: Situation = situation(state, now)
+    ready = {(each.service, each.node): each.ready for each in picture.readiness.takeovers}
+    facts: tuple[Say, ...] = (Say(picture),)
+    if ready != state.ready:
+        facts = (*facts, Say(picture.readiness))
+    return replace(state, said_at=now, news=False, ready=ready), facts

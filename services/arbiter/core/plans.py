@@ -1,0 +1,132 @@
+"""From where the instances stand to what the load balancers are told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from services.arbiter.core.state import RAMP_STEPS, SERVING_STATES, Instance, State
+from shared.cluster import Mode
+from shared.instant import Instant
+from shared.messages.facts import InstanceState
+from shared.messages.traffic import Command, Record
+from shared.rules import Admission, Rule, serving
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a plan is made, in a sentence, and for which incident."""
+
+    reason: str
+    incident: str | None
+
+
+OUT = Rule(Admission.OUT, 0)
+DRAINING = Rule(Admission.DRAINING, 0)
+STANDBY = Rule(Admission.STANDBY, 0)
+
+
+def rules_of(state: State, service: str, instances: Mapping[str, Instance]) -> dict[str, Rule]:
+    """Return the rules of one service, given where its instances stand."""
+    original = state.original[service]
+    if state.cluster.services[service].mode is Mode.MIRROR:
+        return _mirror(state, service, instances)
+    return {name: _balanced(instance, original[name]) for name, instance in instances.items()}
+
+
+def _balanced(instance: Instance, original: Rule) -> Rule:
+    if instance.state in SERVING_STATES:
+        return original
+    if instance.state is InstanceState.RAMPING:
+        return Rule(Admission.SERVING, ramp_weight(original.weight, instance.step))
+    if instance.state is InstanceState.DRAINING:
+        return DRAINING
+    return OUT
+
+
+def _mirror(state: State, service: str, instances: Mapping[str, Instance]) -> dict[str, Rule]:
+    chosen = mirror_server(state, service, instances)
+    rules = {}
+    for name, instance in instances.items():
+        if name == chosen:
+            rules[name] = Rule(Admission.SERVING, 100)
+        elif instance.state is InstanceState.DRAINING:
+            rules[name] = DRAINING
+        else:
+            rules[name] = STANDBY if instance.state in SERVING_STATES else OUT
+    return rules
+
+
+def mirror_server(state: State, service: str, instances: Mapping[str, Instance]) -> str | None:
+    """Return the node whose instance serves: the home, else the first that can."""
+    home = state.cluster.services[service].home
+    order = [home, *(name for name in state.cluster.nodes if name != home)]
+    able = [name for name in order if instances[name].state in SERVING_STATES]
+    well = [name for name in able if instances[name].state is not InstanceState.HELD]
+    return next(iter(well or able), None)
+
+
+def ramp_weight(full: int, step: int) -> int:
+    """Return the weight at a step of the ramp: one per cent first, then tenths."""
+    assert 0 <= step <= RAMP_STEPS
+    return max(1, full // 100 if step == 0 else full * step // RAMP_STEPS)
+
+
+def serves_without(state: State, service: str, instances: Mapping[str, Instance]) -> bool:
+    """Whether somebody serves when the instances stand like this."""
+    return bool(serving(rules_of(state, service, instances)))
+
+
+def with_instances(state: State, *changed: Instance) -> State:
+    """Return the state with these instances replaced, and looked at by the next tick."""
+    instances = dict(state.instances)
+    for instance in changed:
+        instances[instance.service] = {**instances[instance.service], instance.node: instance}
+    targets = {instance.target for instance in changed}
+    noted = {
+        instance.target
+        for instance in changed
+        if instance.incident is not None or instance.relapses or instance.moves_at
+    }
+    return replace(
+        state,
+        instances=instances,
+        attention=state.attention | targets,
+        noted=(state.noted - targets) | noted,
+    )
+
+
+def planned(state: State, changed: tuple[Instance, ...], why: Why) -> State:
+    """Return the state with these instances and the next plan; other services stay as they are."""
+    after = with_instances(state, *changed)
+    rules = dict(after.plan.services)
+    for service in {instance.service for instance in changed}:
+        rules[service] = rules_of(after, service, after.instances[service])
+        assert serving(rules[service]), f"the plan leaves {service} with nothing"
+    plan = replace(
+        after.plan,
+        sequence=after.plan.sequence + 1,
+        services=rules,
+        reason=why.reason,
+        incident=why.incident,
+    )
+    return replace(after, plan=plan, news=True)
+
+
+def commanded(state: State, kind: type[Command], now: Instant) -> State:
+    """Return the state with its plan, overrides and records in it, as a command."""
+    records = tuple(_record(state, state.instance(target), now) for target in sorted(state.noted))
+    overrides = tuple(item.override for item in state.standing)
+    plan = replace(state.plan, records=records, overrides=overrides)
+    return replace(state, plan=plan, command=kind(plan=plan), sent_at=None)
+
+
+def _record(state: State, instance: Instance, now: Instant) -> Record:
+    case = state.cases.get(instance.incident or "")
+    return Record(
+        service=instance.service,
+        node=instance.node,
+        incident=instance.incident,
+        cause=case.incident.cause if case is not None else "",
+        opened_wall_us=case.incident.began_wall_us if case is not None else 0,
+        relapses=instance.relapses,
+        moves_us=tuple(now - at for at in instance.moves_at),
+    )
