@@ -80,7 +80,8 @@ def _evidence(state: State, evidence: Evidence, now: Instant) -> tuple[State, Ac
     if instance.state is InstanceState.HELD:
         return state, ()
     judgement = judge(state, instance, now)
-    assert judgement.verdict is Verdict.UNHEALTHY
+    if judgement.verdict is not Verdict.UNHEALTHY:
+        return state, ()  # it reached us in the moment of waking: the next picture repeats it
     return failed(state, instance, judgement, now)
 
 
@@ -151,7 +152,12 @@ def _measured(state: State, measured: Measured, now: Instant) -> State:
         return state
     samples = (*member.samples, (now, measured))[-SAMPLES_MAX:]
     failed = measured.balancer_detail if not measured.balancer_ok else ""
-    return _with_member(state, replace(member, samples=samples, present_at=now, failed=failed))
+    member = replace(member, samples=samples, present_at=now, failed=failed)
+    number = (measured.epoch, measured.sequence)
+    if measured.verified_age_us is not None and number >= member.installed:
+        # The full picture makes good a lost `Applied`.
+        member = replace(member, installed=number, verified=number, digest=measured.digest)
+    return _with_member(state, member)
 
 
 def _drifted(state: State, drift: Drift) -> State:

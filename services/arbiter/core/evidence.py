@@ -36,11 +36,12 @@ def judge(state: State, instance: Instance, now: Instant) -> Judgement:
     Suspicion counts when at least two observers share it, or all there are. An observer that
     abstains, fell silent, or spoke before we last woke does not count; no evidence is no action.
     """
-    oldest = max(now - EVIDENCE_AGE_MAX_US, state.trusted_since)
     fresh = [
         view
         for _, view in sorted(instance.views.items())
-        if view.received_at >= oldest and not view.evidence.abstains
+        if now - view.received_at <= EVIDENCE_AGE_MAX_US
+        and view.received_at > state.trusted_since
+        and not view.evidence.abstains
     ]
     bad = tuple(view for view in fresh if view.evidence.verdict is Verdict.UNHEALTHY)
     conclusive = any(view.evidence.grade is Grade.CONCLUSIVE for view in bad)
