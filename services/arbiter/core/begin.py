@@ -1,7 +1,7 @@
 """Where an arbiter begins: with the plan in force, under an epoch above all that were seen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.arbiter.core.cases import adopted
 from services.arbiter.core.plans import ramp_weight, with_instances
@@ -18,6 +18,7 @@ from services.arbiter.core.state import (
     Target,
 )
 from shared.cluster import Cluster, Mode
+from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import Incident, InstanceState, LeaderChanged
 from shared.messages.traffic import Plan, Record, Restore

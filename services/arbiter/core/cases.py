@@ -8,10 +8,11 @@ up to the whole. The recovery's phases do the same from then on.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.arbiter.core.evidence import Judgement, items
 from services.arbiter.core.state import Case, Instance, Say, State, Target
+from shared.frozen import replace
 from shared.instant import Instant, milliseconds
 from shared.messages.facts import (
     Cost,
@@ -75,8 +76,8 @@ def opened(
         phases=(),
         recovery=(),
         cost=Cost(requests=0, failed=0),
-        before=_touched(before, opening.targets),
-        after=_touched(after, opening.targets),
+        before=_changed(before, after, opening.targets),
+        after=_changed(after, before, opening.targets),
         not_done=opening.not_done,
         owner=opening.owner,
     )
@@ -94,11 +95,14 @@ def _one(names: set[str]) -> str:
     return next(iter(names)) if len(names) == 1 else ""
 
 
-def _touched(state: State, targets: tuple[Target, ...]) -> dict[str, Rule]:
+def _changed(one: State, other: State, targets: tuple[Target, ...]) -> dict[str, Rule]:
+    """Return the rules of one plan that differ from the other's, in the services concerned."""
     return {
         f"{service}/{node}": rule
         for service in sorted({service for service, _ in targets})
-        for node, rule in sorted(state.plan.services[service].items())
+        for node, rule in one.plan.services[service].items()
+        if rule is not other.plan.services[service][node]
+        and rule != other.plan.services[service][node]
     }
 
 

@@ -1,12 +1,12 @@
 """`decide`: one event in, the new state and the actions out."""
 
-from dataclasses import replace
 from typing import assert_never
 
 from services.arbiter.core.cases import based, closable, closed, progressed, put, said, sent
 from services.arbiter.core.evidence import heard, judge, settles
 from services.arbiter.core.failing import failed
 from services.arbiter.core.people import asked, expired
+from services.arbiter.core.plans import receives
 from services.arbiter.core.returning import attended
 from services.arbiter.core.situation import situation
 from services.arbiter.core.state import (
@@ -32,6 +32,7 @@ from services.arbiter.core.state import (
     State,
     Tick,
 )
+from shared.frozen import replace
 from shared.instant import Instant, milliseconds
 from shared.messages.facts import InstanceState, NodeChanged, NodeState, Situation
 from shared.messages.health import Evidence, Heartbeat, Picture, Verdict
@@ -74,8 +75,7 @@ def _evidence(state: State, evidence: Evidence, now: Instant) -> tuple[State, Ac
     if instance is before:
         return state, ()
     state = _with_view(state, instance)
-    serves = instance.state in SERVING_STATES or instance.state is InstanceState.RAMPING
-    if not (settles(evidence) and serves and state.awake):
+    if not (settles(evidence) and receives(instance) and state.awake):
         return state, ()
     if instance.state is InstanceState.HELD:
         return state, ()

@@ -1,8 +1,9 @@
 """What observers say about an instance, and what it amounts to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.arbiter.core.state import EVIDENCE_AGE_MAX_US, Instance, State, View
+from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import EvidenceItem
 from shared.messages.health import Evidence, Grade, Verdict

@@ -1,6 +1,7 @@
 """Taking an instance out: at once on conclusive evidence, at ticks on suspicion."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 
 from services.arbiter.core.cases import Opening, amended, incident_id, opened, said
 from services.arbiter.core.evidence import Judgement, cause, judge
@@ -8,24 +9,26 @@ from services.arbiter.core.plans import (
     Why,
     commanded,
     planned,
+    receives,
     serves_without,
     with_instances,
 )
 from services.arbiter.core.state import (
     QUIET_US,
     RETURNING_STATES,
-    SERVING_STATES,
     Actions,
     Instance,
     Order,
     Say,
     State,
 )
+from shared.frozen import replace
 from shared.instant import Duration, Instant
 from shared.messages.facts import InstanceState, ServiceChanged
 from shared.messages.health import Verdict
 from shared.messages.traffic import Failover
-from shared.rules import serving
+
+TAKERS_NAMED = 4  # one more than a sentence lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ def failed(
 ) -> tuple[State, Actions]:
     """Act on an instance that is judged bad: take it out, or say why not."""
     assert judgement.verdict is Verdict.UNHEALTHY
-    assert instance.state in SERVING_STATES or instance.state is InstanceState.RAMPING
+    assert receives(instance)
     why = cause(judgement)
     gone = _gone(state, instance, why, now)
     held = _held_back(state, instance, now)
@@ -177,11 +180,14 @@ def taken_out(
 
 
 def _sentence(after: State, gone: Instance) -> str:
-    takers = serving(after.plan.services[gone.service])
-    return (
-        f"{gone.service} on {gone.node} failed ({gone.reason}): "
-        f"its requests go to {' and '.join(takers)}"
+    rules = after.plan.services[gone.service]
+    takers = list(islice((node for node, rule in rules.items() if rule.weight), TAKERS_NAMED))
+    names = (
+        " and ".join(takers[:-1]) + " and others"
+        if len(takers) == TAKERS_NAMED
+        else " and ".join(takers)
     )
+    return f"{gone.service} on {gone.node} failed ({gone.reason}): its requests go to {names}"
 
 
 def _not_done(state: State, instance: Instance) -> str:

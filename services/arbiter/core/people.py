@@ -1,7 +1,7 @@
 """What people ask: judged against what is safe, carried out, and undone only by people or time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.arbiter.core.cases import Opening, amended, incident_id, opened
 from services.arbiter.core.evidence import judge
@@ -10,12 +10,12 @@ from services.arbiter.core.plans import (
     Why,
     mirror_server,
     planned,
+    receives,
     serves_without,
     with_instances,
 )
 from services.arbiter.core.returning import obstacle, ordered
 from services.arbiter.core.state import (
-    SERVING_STATES,
     Action,
     Actions,
     Asked,
@@ -25,6 +25,7 @@ from services.arbiter.core.state import (
     State,
 )
 from shared.cluster import Mode
+from shared.frozen import replace
 from shared.instant import Duration, Instant
 from shared.messages.facts import InstanceState
 from shared.messages.health import Verdict
@@ -168,7 +169,7 @@ def _out(
     standing = _override(state, request, kind, node, now)
     if _stands(state, standing.override):
         return Refusal(Answer.WRONG, f"{_named(standing.override)} is already out by a person")
-    leaving = tuple(_leaving(state, each, request, now) for each in targets if _serves(each))
+    leaving = tuple(_leaving(state, each, request, now) for each in targets if receives(each))
     refusal = _unsafe(state, leaving, request, now)
     if refusal is not None:
         return refusal
@@ -185,10 +186,6 @@ def _out(
     back = "maintenance end" if kind is OverrideKind.MAINTENANCE else "failback"
     undo = f"equipoise {back} {_named(standing.override)}"
     return Done(after, (*orders, told), what, name, undo)
-
-
-def _serves(instance: Instance) -> bool:
-    return instance.state in SERVING_STATES or instance.state is InstanceState.RAMPING
 
 
 def _leaving(state: State, instance: Instance, request: OperatorRequest, now: Instant) -> Instance:
@@ -215,7 +212,7 @@ def _unsafe(
                 f"bring another instance back first (this cannot be forced)"
             )
             return Refusal(Answer.UNSAFE, text)
-        takers = [each for name, each in sorted(remaining.items()) if _serves(each)]
+        takers = [each for name, each in sorted(remaining.items()) if receives(each)]
         well = [each for each in takers if judge(state, each, now).verdict is Verdict.HEALTHY]
         if not well and not request.force:
             names = ", ".join(each.node for each in takers)

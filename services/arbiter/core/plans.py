@@ -1,14 +1,15 @@
 """From where the instances stand to what the load balancers are told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.arbiter.core.state import RAMP_STEPS, SERVING_STATES, Instance, State
 from shared.cluster import Mode
+from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import InstanceState
 from shared.messages.traffic import Command, Record
-from shared.rules import Admission, Rule, serving
+from shared.rules import Admission, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,12 @@ DRAINING = Rule(Admission.DRAINING, 0)
 STANDBY = Rule(Admission.STANDBY, 0)
 
 
-def rules_of(state: State, service: str, instances: Mapping[str, Instance]) -> dict[str, Rule]:
-    """Return the rules of one service, given where its instances stand."""
-    original = state.original[service]
+def _rules_with(state: State, changed: Instance, rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    """Return a service's rules after one of its instances has changed."""
+    service = changed.service
     if state.cluster.services[service].mode is Mode.MIRROR:
-        return _mirror(state, service, instances)
-    return {name: _balanced(instance, original[name]) for name, instance in instances.items()}
+        return _mirror(state, service, state.instances[service])
+    return {**rules, changed.node: _balanced(changed, state.original[service][changed.node])}
 
 
 def _balanced(instance: Instance, original: Rule) -> Rule:
@@ -70,9 +71,16 @@ def ramp_weight(full: int, step: int) -> int:
     return max(1, full // 100 if step == 0 else full * step // RAMP_STEPS)
 
 
+def receives(instance: Instance) -> bool:
+    """Whether a balanced service's instance receives requests."""
+    return instance.state in SERVING_STATES or instance.state is InstanceState.RAMPING
+
+
 def serves_without(state: State, service: str, instances: Mapping[str, Instance]) -> bool:
     """Whether somebody serves when the instances stand like this."""
-    return bool(serving(rules_of(state, service, instances)))
+    if state.cluster.services[service].mode is Mode.MIRROR:
+        return mirror_server(state, service, instances) is not None
+    return any(map(receives, instances.values()))
 
 
 def with_instances(state: State, *changed: Instance) -> State:
@@ -98,9 +106,11 @@ def planned(state: State, changed: tuple[Instance, ...], why: Why) -> State:
     """Return the state with these instances and the next plan; other services stay as they are."""
     after = with_instances(state, *changed)
     rules = dict(after.plan.services)
+    for instance in changed:
+        service = instance.service
+        rules[service] = _rules_with(after, instance, rules[service])
     for service in {instance.service for instance in changed}:
-        rules[service] = rules_of(after, service, after.instances[service])
-        assert serving(rules[service]), f"the plan leaves {service} with nothing"
+        assert any(rule.weight for rule in rules[service].values()), f"nothing serves {service}"
     plan = replace(
         after.plan,
         sequence=after.plan.sequence + 1,

@@ -1,5 +1,7 @@
 """Which failures the cluster could take now, service by service and node by node."""
 
+from dataclasses import dataclass
+
 from services.arbiter.core.evidence import identity, judge
 from services.arbiter.core.failing import overridden
 from services.arbiter.core.state import Instance, State
@@ -10,44 +12,82 @@ from shared.messages.health import Verdict
 from shared.rules import Admission
 
 WHOLE_PERCENT = 100
+REASONS_MAX = 3  # a sentence lists so many nodes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taker:
+    """An instance as a candidate to take over: why not, or what it is."""
+
+    node: str
+    unfit: str
+    identity: str | None
 
 
 def readiness(state: State, now: Instant) -> Readiness:
     """Say for every node that serves something whether the others can take it, and why."""
-    takeovers = tuple(
-        _takeover(state, service, node, now)
-        for service in state.cluster.services
-        for node in state.cluster.nodes
-        if state.plan.services[service][node].admission is Admission.SERVING
-    )
-    return Readiness(ready=all(each.ready for each in takeovers), takeovers=takeovers)
+    takeovers: list[Takeover] = []
+    for service, of_service in state.instances.items():
+        candidates = [
+            Taker(node=node, unfit=_unfit(state, each, now), identity=identity(each))
+            for node, each in of_service.items()
+        ]
+        fit = [each for each in candidates if not each.unfit]
+        rate = rate_per_s(state, service)
+        for lost in candidates:
+            if state.plan.services[service][lost.node].admission is Admission.SERVING:
+                takers = [each for each in fit if each is not lost and _matches(each, lost)]
+                takeovers.append(
+                    _takeover(state, service, lost, takers, rate)
+                    if takers
+                    else _nobody(service, lost, candidates)
+                )
+    return Readiness(ready=all(each.ready for each in takeovers), takeovers=tuple(takeovers))
 
 
-def _takeover(state: State, service: str, node: str, now: Instant) -> Takeover:
-    lost = state.instances[service][node]
-    others = [each for name, each in state.instances[service].items() if name != node]
-    unfit = {each.node: _unfit(state, each, lost, now) for each in others}
-    takers = tuple(each.node for each in others if not unfit[each.node])
-    if not takers:
-        reasons = "; ".join(f"{name}: {why}" for name, why in unfit.items())
-        return Takeover(
-            service=service, node=node, to=(), ready=False, reason=reasons or "no other node"
-        )
+def _matches(taker: Taker, lost: Taker) -> bool:
+    return None in (taker.identity, lost.identity) or taker.identity == lost.identity
+
+
+def _nobody(service: str, lost: Taker, candidates: list[Taker]) -> Takeover:
+    """Say why nobody can take over, of a few."""
+    reasons = [
+        f"{each.node}: {each.unfit or _difference(each, lost)}"
+        for each in candidates
+        if each is not lost
+    ]
+    text = "; ".join(reasons[:REASONS_MAX]) or "there is no other node"
+    return Takeover(service=service, node=lost.node, to=(), ready=False, reason=text)
+
+
+def _difference(taker: Taker, lost: Taker) -> str:
+    theirs = f"{taker.node} has {taker.identity}, {lost.node} has {lost.identity}"
+    return f"it does not match: {theirs}"
+
+
+def _takeover(
+    state: State, service: str, lost: Taker, takers: list[Taker], rate: float | None
+) -> Takeover:
     if state.cluster.services[service].mode is Mode.MIRROR:
         takers = takers[:1]
-    load = _load_percent(state, service, takers)
-    names = " and ".join(takers)
+    load = _load_percent(state, service, takers, rate)
+    few = [each.node for each in takers[:REASONS_MAX]]
+    names = " and ".join(few) + (" and others" if len(takers) > REASONS_MAX else "")
     if load is None:
-        reason = f"{names} matches and is healthy; its load is not known: no limit is configured"
+        reason = f"{names} matches and is healthy; no limit is configured, so its load is not known"
     else:
         reason = f"{names} would carry {load} % of its capacity"
-    ready = load is None or load <= WHOLE_PERCENT
     return Takeover(
-        service=service, node=node, to=takers, ready=ready, reason=reason, load_percent=load
+        service=service,
+        node=lost.node,
+        to=tuple(few),
+        ready=load is None or load <= WHOLE_PERCENT,
+        reason=reason,
+        load_percent=load,
     )
 
 
-def _unfit(state: State, instance: Instance, lost: Instance, now: Instant) -> str:
+def _unfit(state: State, instance: Instance, now: Instant) -> str:
     """Return why an instance could not take over, or ""."""
     if overridden(state, instance):
         return "taken out by a person"
@@ -55,23 +95,18 @@ def _unfit(state: State, instance: Instance, lost: Instance, now: Instant) -> st
         return f"{instance.state}: {instance.reason}"
     if judge(state, instance, now).verdict is not Verdict.HEALTHY:
         return "not known to be healthy"
-    if state.cluster.services[instance.service].identity is None:
-        return ""
-    theirs, own = identity(instance), identity(lost)
-    if theirs is None:
-        return "its identity is not known yet"
-    if own is not None and theirs != own:
-        return f"it does not match: {instance.node} has {theirs}, {lost.node} has {own}"
-    return ""
+    needs = state.cluster.services[instance.service].identity is not None
+    return "its identity is not known yet" if needs and identity(instance) is None else ""
 
 
-def _load_percent(state: State, service: str, takers: tuple[str, ...]) -> int | None:
+def _load_percent(
+    state: State, service: str, takers: list[Taker], rate: float | None
+) -> int | None:
     """Return the takers' load after it, by measured requests and configured limits."""
     limit = state.cluster.services[service].limit_per_s
-    rate = rate_per_s(state, service)
     if limit is None or rate is None:
         return None
-    capacity = sum(state.cluster.nodes[name].capacity for name in takers)
+    capacity = sum(state.cluster.nodes[each.node].capacity for each in takers)
     return round(WHOLE_PERCENT * rate / (limit * capacity / WHOLE_PERCENT))
 
 

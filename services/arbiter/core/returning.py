@@ -3,8 +3,6 @@
 Everything here depends on time and happens at ticks, for instances that need attention.
 """
 
-from dataclasses import replace
-
 from services.arbiter.core.cases import marked
 from services.arbiter.core.evidence import identity, judge
 from services.arbiter.core.failing import (
@@ -35,6 +33,7 @@ from services.arbiter.core.state import (
     State,
 )
 from shared.cluster import FailbackMode, Mode
+from shared.frozen import replace
 from shared.instant import SECOND, Duration, Instant
 from shared.messages.facts import InstanceState, ServiceChanged
 from shared.messages.health import Verdict

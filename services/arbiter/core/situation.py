@@ -1,8 +1,9 @@
 """The full picture that the arbiter says every second: beliefs, waits, readiness, alarms."""
 
 from services.arbiter.core.evidence import identity
+from services.arbiter.core.plans import receives
 from services.arbiter.core.readiness import readiness
-from services.arbiter.core.returning import hold_us, mismatch, obstacle
+from services.arbiter.core.returning import hold_us, obstacle
 from services.arbiter.core.state import ALARMS_MAX, Instance, Member, State
 from shared.instant import SECOND, Instant
 from shared.messages.facts import InstanceBelief, InstanceState, NodeBelief, Situation
@@ -93,12 +94,9 @@ def alarms(state: State, now: Instant) -> tuple[str, ...]:
     absent = sorted(set(state.cluster.nodes) - set(state.present(now)))
     if absent and now - state.begun_at > 3 * SECOND:
         found.append(f"no word from the traffic_switcher of {', '.join(absent)}")
-    found.extend(
-        f"identity: {text}"
-        for some in state.instances.values()
-        for each in some.values()
-        if each.state is InstanceState.HOME
-        and (text := mismatch(state, each))
-        and "known yet" not in text
-    )
+    for service, some in state.instances.items():
+        values = {identity(each) for each in some.values() if receives(each)} - {None}
+        if len(values) > 1:
+            shown = ", ".join(f"{node} has {identity(each)}" for node, each in some.items())
+            found.append(f"{service} does not match: {shown}")
     return (*found, *(text for _, text in sorted(state.drifts.items())))
