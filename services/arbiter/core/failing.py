@@ -182,11 +182,9 @@ def taken_out(
 def _sentence(after: State, gone: Instance) -> str:
     rules = after.plan.services[gone.service]
     takers = list(islice((node for node, rule in rules.items() if rule.weight), TAKERS_NAMED))
-    names = (
-        " and ".join(takers[:-1]) + " and others"
-        if len(takers) == TAKERS_NAMED
-        else " and ".join(takers)
-    )
+    if len(takers) == TAKERS_NAMED:
+        takers[-1] = "others"
+    names = " and ".join(takers)
     return f"{gone.service} on {gone.node} failed ({gone.reason}): its requests go to {names}"
 
 
