@@ -6,7 +6,6 @@ back-dated. Without an endpoint nothing is recorded and OpenTelemetry is not eve
 there is one, `shared.telemetry.otlp` is the only module that knows it.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,16 +20,6 @@ from shared.messages.traffic import Drain, Failback, Failover, Restore
 Attribute: TypeAlias = str | int | float | bool
 
 ROOT_KEY = "incident"  # the key of the span that covers the whole incident
-
-
-def trace_id_of(cluster: str, incident: str) -> str:
-    """Return an incident's trace id: 32 hexadecimal digits."""
-    return _digest(f"equipoise/{cluster}/{incident}")[:32]
-
-
-def span_id_of(trace_id: str, key: str) -> str:
-    """Return the id of the span with this key in a trace: 16 hexadecimal digits."""
-    return _digest(f"{trace_id}/{key}")[:16]
 
 
 def incident_of(message: Message) -> str | None:
@@ -106,7 +95,3 @@ def _url(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
         return traces
     base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or endpoint
     return f"{base.rstrip('/')}/v1/traces" if base else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -27,9 +27,8 @@ from shared.telemetry import (
     Recorder,
     Telemetry,
     incident_of,
-    span_id_of,
-    trace_id_of,
 )
+from shared.trace import span_id_of, trace_id_of
 
 NANOSECONDS_PER_US = 1_000
 EXPORT_EVERY_MS = 200  # a person who looks at once sees it; the SDK's 5 s is an eternity here

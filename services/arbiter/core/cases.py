@@ -25,6 +25,7 @@ from shared.messages.facts import (
 )
 from shared.messages.traffic import Measured
 from shared.rules import Rule, digest
+from shared.trace import trace_id_of
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: nothing looks like something else
 ID_LENGTH = 6  # 30 bits: among 1,000 incidents two are alike once in 2,000 clusters
@@ -49,11 +50,6 @@ def incident_id(state: State, targets: tuple[Target, ...]) -> str:
     return "".join(ALPHABET[number >> (5 * place) & 31] for place in range(ID_LENGTH))
 
 
-def trace_id(cluster: str, incident: str) -> str:
-    """Return the 32 hex digits of an incident's trace: every service derives the same."""
-    return hashlib.sha256(f"equipoise/{cluster}/{incident}".encode()).hexdigest()[:32]
-
-
 def opened(
     before: State, after: State, name: str, opening: Opening, now: Instant
 ) -> tuple[State, Say]:
@@ -63,7 +59,7 @@ def opened(
     began_at = min((view.first_at for view in bad), default=now)
     incident = Incident(
         id=name,
-        trace_id=trace_id(after.cluster.name, name),
+        trace_id=trace_id_of(after.cluster.name, name),
         planned=judgement is None,
         state=IncidentState.OPEN,
         service=_one({service for service, _ in opening.targets}),
@@ -290,7 +286,7 @@ def adopted(state: State, instance: Instance, cause: str, now: Instant) -> Case:
     assert instance.incident is not None
     incident = Incident(
         id=instance.incident,
-        trace_id=trace_id(state.cluster.name, instance.incident),
+        trace_id=trace_id_of(state.cluster.name, instance.incident),
         planned=False,
         state=IncidentState.OPEN,
         service=instance.service,

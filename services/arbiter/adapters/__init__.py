@@ -1,0 +1,1 @@
+"""What the arbiter touches outside: the plans in force, and traces."""

@@ -1,0 +1,250 @@
+"""Feeds the core with what is heard and with time, and carries out what it decides."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, assert_never, cast
+
+from services.arbiter.adapters.incident_spans import IncidentSpans
+from services.arbiter.adapters.plans_in_force import found
+from services.arbiter.core import decide, start
+from services.arbiter.core.state import (
+    TICK_US,
+    Action,
+    Adopt,
+    Asked,
+    CatchUp,
+    CaughtUp,
+    Event,
+    Order,
+    Reply,
+    Say,
+    Sent,
+    State,
+    Tick,
+)
+from shared.bus import Received
+from shared.errors import BusError
+from shared.instant import SECOND, Duration
+from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
+from shared.messages.table import BY_MESSAGE, Message
+from shared.messages.traffic import Applied, Drift, Measured, Recall, Recalled, Refused
+from shared.runtime import Base
+
+HEARD: tuple[type[Message], ...] = (
+    Evidence,
+    Picture,
+    Heartbeat,
+    Applied,
+    Measured,
+    Refused,
+    Drift,
+)
+# Two seconds of a hundred nodes' beats. What does not fit is dropped and counted: everything
+# that matters is said again, by pictures every second and by commands until acknowledged.
+QUEUE_MAX = 4_096
+CATCH_UP_WITHIN_US: Duration = 2 * SECOND
+ANSWER_WITHIN_S = 2.5  # less than a console waits, so that it hears why
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A task of ours has failed with a mistake of ours."""
+
+    error: BaseException
+
+
+class Arbiter:
+    """One task owns the state; everything else puts events on its queue."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue(QUEUE_MAX)
+        self._state: State | None = None
+        # No node can have this name: the switcher of our own machine answers under that.
+        self._name = f"_arbiter_{base.settings.member}"
+        self._waiting: dict[int, asyncio.Future[OperatorAnswer]] = {}
+        self._tickets = 0
+        self._dropped = 0
+        self._spans = IncidentSpans(base.telemetry)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Find the plan in force, then decide until told to stop."""
+        base = self._base
+        for message in HEARD:
+            await base.bus.subscribe(BY_MESSAGE[message].pattern, self._hear)
+        await base.bus.answer("operator.*", self._answer)
+        await base.bus.answer(f"recall.{self._name}", self._recall)
+        if not await self._begin(epoch_min=0):
+            return
+        base.ready(epoch=self._owned().plan.epoch)
+        self._spawn(self._ticking())
+        try:
+            await self._loop()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _loop(self) -> None:
+        while not self._base.stopping.is_set():  # a tick comes soon enough to notice
+            event = await self._queue.get()
+            if isinstance(event, _Failed):
+                raise event.error
+            await self._feed(event)
+
+    async def _feed(self, event: Event) -> None:
+        state, actions = decide(self._owned(), event, self._base.clock.now())
+        self._state = state
+        for action in actions:
+            await self._perform(action)
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case Order():
+                await self._order(action)
+            case Say():
+                await self._say(action.message)
+            case Reply():
+                waiting = self._waiting.pop(action.ticket, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(action.answer)
+            case CatchUp():
+                self._spawn(self._catch_up())
+            case Adopt():
+                self._base.log.warning("begins_again", because="a switcher has a newer plan")
+                await self._begin(epoch_min=action.epoch_min)
+            case _:
+                assert_never(action)
+
+    async def _order(self, order: Order) -> None:
+        plan = order.command.plan
+        for node in order.to:
+            await self._base.bus.publish(order.command, to=node)
+        self._base.log.info(
+            "ordered",
+            command=type(order.command).__name__.lower(),
+            epoch=plan.epoch,
+            sequence=plan.sequence,
+            to=",".join(order.to),
+            incident=plan.incident,
+            because=plan.reason,
+        )
+        await self._feed(Sent(number=plan.number))
+
+    async def _say(self, message: Message) -> None:
+        await self._base.bus.publish(message)
+        self._spans.hear(message)
+        row = BY_MESSAGE[type(message)]
+        if row.kept:
+            self._base.log.info("said", type=row.type, **_story(message))
+
+    async def _begin(self, epoch_min: int) -> bool:
+        """Start from the plan in force; False when told to stop before it was found."""
+        base = self._base
+        cluster = base.settings.cluster
+        base.log.info("looks_for_the_plan_in_force", nodes=",".join(cluster.nodes))
+        looking = asyncio.ensure_future(
+            found(base.bus, cluster, base.clock, base.settings.member, epoch_min)
+        )
+        stop = asyncio.ensure_future(base.stopping.wait())
+        await asyncio.wait({looking, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not looking.done():
+            looking.cancel()
+            return False
+        while not self._queue.empty():  # what was heard while looking is old by now
+            self._queue.get_nowait()
+        past = looking.result()
+        self._state, actions = start(cluster, base.settings.member, past, base.clock.now())
+        for action in actions:
+            await self._perform(action)
+        return True
+
+    async def _catch_up(self) -> None:
+        """Send ourselves a message: when it is back, all that was queued before it is here."""
+        recall = Recall(asker=self._name)
+        try:
+            await self._base.bus.ask(recall, to=self._name, timeout_us=CATCH_UP_WITHIN_US)
+        except BusError as error:
+            # Without the bus nothing was queued there either; the next picture counts again.
+            self._base.log.warning("slept_and_cannot_catch_up", because=str(error))
+        await self._queue.put(CaughtUp())
+
+    async def _ticking(self) -> None:
+        clock = self._base.clock
+        due = clock.now()
+        while True:
+            due = max(due + TICK_US, clock.now())
+            await clock.sleep(due - clock.now())
+            self._put(Tick(wall_us=clock.wall()))
+
+    def _hear(self, received: Received) -> None:
+        self._put(cast("Event", received.message))  # only what HEARD names is subscribed
+
+    def _put(self, event: Event) -> None:
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self._dropped += 1
+            if self._dropped % QUEUE_MAX == 1:
+                self._base.log.warning("events_dropped", so_far=self._dropped)
+
+    async def _answer(self, received: Received) -> Message:
+        """Answer a person, once the core has decided."""
+        request = received.message
+        assert isinstance(request, OperatorRequest)
+        if self._state is None:
+            text = "this arbiter is still looking for the plan in force: try again in a moment"
+            return OperatorAnswer(answer=Answer.NOT_LEADING, text=text)
+        self._tickets += 1
+        ticket = self._tickets
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = waiting
+        self._put(Asked(ticket=ticket, request=request))
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                answer: OperatorAnswer = await waiting
+        except TimeoutError:
+            text = "the arbiter is too busy to answer; nothing is known to have been done"
+            return OperatorAnswer(answer=Answer.NOT_LEADING, text=text)
+        finally:
+            self._waiting.pop(ticket, None)
+        self._base.log.info(
+            "asked", verb=request.verb, owner=request.owner, answer=answer.answer, text=answer.text
+        )
+        return answer
+
+    async def _recall(self, received: Received) -> Message:
+        assert isinstance(received.message, Recall)
+        plan = self._state.plan if self._state is not None else None
+        return Recalled(node=self._base.settings.member, plan=plan)
+
+    def _owned(self) -> State:
+        assert self._state is not None, "nothing is decided before the plan in force is found"
+        return self._state
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._queue.put_nowait(_Failed(error))
+
+
+def _story(message: Message) -> dict[str, object]:
+    """Return the fields of a fact that a log line shows."""
+    incident = getattr(message, "incident", None)
+    document = incident if not isinstance(incident, str) else None
+    fields = {
+        "service": getattr(message, "service", None),
+        "node": getattr(message, "node", None),
+        "state": getattr(message, "after", None) or getattr(document, "state", None),
+        "incident": getattr(document, "id", incident),
+        "because": getattr(message, "reason", None) or getattr(document, "sentence", None),
+    }
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,147 @@
+"""The arbiter's shell on a bus in memory, with the switchers played by the test."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from services.arbiter.shell import Arbiter
+from shared.bus import Received
+from shared.bus.memory_bus import MemoryBroker
+from shared.clock import SystemClock
+from shared.instant import SECOND
+from shared.messages.facts import IncidentOpened, IncidentUpdated, Situation
+from shared.messages.health import Grade, Sign, Verdict
+from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Verb
+from shared.messages.table import Message
+from shared.messages.traffic import Failover, Plan, Recalled, Refused, Restore, Stage
+from shared.rules import Admission
+from tests.fakes.grounds import base_of, bus_of, running, settings_of, until
+from tests.unit.arbiter.play import applied, cluster_of, evidence
+
+
+class Neighbours:
+    """Two switchers that obey, and an ear for everything the arbiter says."""
+
+    def __init__(self, directory: Path, *, plan: Plan | None = None) -> None:
+        self.cluster = cluster_of()
+        self.broker = MemoryBroker()
+        self.bus = bus_of(self.broker, self.cluster, "node-a", "traffic_switcher")
+        settings = settings_of(self.cluster, "witness", directory)
+        self.base = base_of(settings, bus_of(self.broker, self.cluster, "witness", "arbiter"))
+        self.arbiter = Arbiter(self.base)
+        self.plan = plan
+        self.heard: list[Message] = []
+        self.answering = True
+
+    async def listen(self) -> None:
+        await self.bus.subscribe(">", lambda received: self.heard.append(received.message))
+        await self.bus.subscribe("command.*", self._obey)
+        await self.bus.answer("recall.*", self._recall)
+
+    def _obey(self, received: Received) -> None:
+        command = received.message
+        assert isinstance(command, Failover | Restore)
+        node = received.subject.split(".")[1]
+        self.plan = command.plan
+        for stage in (Stage.INSTALLED, Stage.VERIFIED):
+            self._say(applied(node, command.plan, stage))
+
+    def _say(self, message: Message) -> None:
+        self.saying = asyncio.ensure_future(self.bus.publish(message))
+
+    async def _recall(self, received: Received) -> Message:
+        return Recalled(node=received.subject.split(".")[1], plan=self.plan)
+
+    def has(self, kind: type[Message]) -> Callable[[], bool]:
+        return lambda: any(isinstance(each, kind) for each in self.heard)
+
+
+def refused_evidence() -> Message:
+    return evidence(
+        "node-b",
+        "shop",
+        "node-b",
+        verdict=Verdict.UNHEALTHY,
+        grade=Grade.CONCLUSIVE,
+        sign=Sign.REFUSED,
+        sequence=1,
+    )
+
+
+def test_conclusive_evidence_on_the_bus_becomes_a_command_and_an_incident(tmp_path: Path) -> None:
+    async def scene() -> None:
+        near = Neighbours(tmp_path)
+        await near.listen()
+
+        async def test() -> None:
+            await until(near.has(Situation), "the first situation")
+            await near.bus.publish(refused_evidence())
+            await until(near.has(IncidentUpdated), "the incident to be handled")
+            opened = next(each for each in near.heard if isinstance(each, IncidentOpened))
+            assert opened.incident.node == "node-b"
+            handled = next(each for each in near.heard if isinstance(each, IncidentUpdated))
+            assert [each.name for each in handled.incident.phases] == [
+                "detect",
+                "decide",
+                "switch",
+                "verify",
+            ]
+            assert near.plan is not None
+            assert near.plan.services["shop"]["node-b"].admission is Admission.OUT
+
+        await running(near.arbiter.run, near.base, test)
+
+    asyncio.run(scene())
+
+
+def test_an_arbiter_waits_for_a_switcher_and_answers_people_that_it_does(tmp_path: Path) -> None:
+    async def scene() -> None:
+        near = Neighbours(tmp_path)
+
+        async def test() -> None:
+            request = OperatorRequest(
+                verb=Verb.PAUSE, node=None, service=None, owner="ana", reason="a test"
+            )
+            answer = None
+            while answer is None or answer.answer is not Answer.NOT_LEADING:
+                reply = await near.bus.ask(request, timeout_us=SECOND)
+                assert isinstance(reply, OperatorAnswer)
+                answer = reply
+            await near.listen()
+            await until(near.has(Situation), "the first situation")
+            reply = await near.bus.ask(request, timeout_us=3 * SECOND)
+            assert isinstance(reply, OperatorAnswer)
+            assert reply.answer is Answer.ACCEPTED
+
+        async def patient() -> None:
+            await SystemClock().sleep(0)
+            await test()
+
+        await running(near.arbiter.run, near.base, patient)
+
+    asyncio.run(scene())
+
+
+def test_a_switcher_with_a_newer_plan_is_adopted_from(tmp_path: Path) -> None:
+    async def scene() -> None:
+        near = Neighbours(tmp_path)
+        await near.listen()
+
+        async def test() -> None:
+            await until(near.has(Situation), "the first situation")
+            newer = Refused(
+                node="node-a",
+                epoch=1,
+                sequence=1,
+                fence_epoch=7,
+                fence_sequence=3,
+                reason="older than the persisted plan",
+            )
+            await near.bus.publish(newer)
+            await until(
+                lambda: near.plan is not None and near.plan.epoch == 8, "an epoch above the fence"
+            )
+
+        await running(near.arbiter.run, near.base, test)
+
+    asyncio.run(scene())
