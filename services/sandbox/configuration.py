@@ -1,0 +1,115 @@
+"""What the sandbox's cluster is configured as: short hold-downs, so that returns can be watched.
+
+The real hold-downs have tests of their own; everything else is as a person would write it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from services.sandbox.network import WITNESS
+from services.sandbox.options import Options
+
+BUS_PORT = 4222
+TRACES_PORT = 4318
+KEY = "equipoise.key"
+CLUSTER_FILE = "equipoise.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoService:
+    """A service of the demonstration, and where its instances listen."""
+
+    name: str
+    listen: int
+    port: int
+    mode: str
+
+
+SERVICES = (
+    DemoService("shop", listen=80, port=8080, mode="balance"),
+    DemoService("orders", listen=81, port=8081, mode="mirror"),
+)
+
+
+def cluster_file(
+    options: Options, name: str, nodes: Sequence[str], addresses: Mapping[str, str]
+) -> str:
+    """Return equipoise.yaml."""
+    capacities = (*options.capacities, *[100] * (options.nodes - len(options.capacities)))
+    content = {
+        "version": 1,
+        "cluster": name,
+        "key": KEY,
+        "nodes": {
+            node: {"address": addresses[node], "capacity": capacity}
+            for node, capacity in zip(nodes, capacities, strict=True)
+        },
+        "witness": {"address": addresses[WITNESS]},
+        "bus": {"servers": [f"nats://{addresses[WITNESS]}:{BUS_PORT}"]},
+        "services": {service.name: _service(service, nodes[0]) for service in SERVICES},
+        "policy": {
+            "after": {"service": "1s"},
+            "ramp": "1s",
+            "drain": "1s",
+            # Drills move the same few instances again and again.
+            "moves": "1000 per 10m",
+        },
+    }
+    head = "# The sandbox's cluster; `equipoise config show` has all defaults.\n"
+    return head + yaml.safe_dump(content, sort_keys=False)
+
+
+def _service(service: DemoService, primary: str) -> dict[str, object]:
+    home = {"home": primary} if service.mode == "mirror" else {}
+    return {
+        "mode": service.mode,
+        **home,
+        "listen": service.listen,
+        "port": service.port,
+        "protocol": "http",
+        "probe": {"http": "/healthz"},
+        "identity": {"http": "/version", "every": "1s"},
+    }
+
+
+def bus_file(store: Path, address: str) -> str:
+    """Return the nats-server's configuration."""
+    return f"""\
+server_name: {WITNESS}
+listen: "{address}:{BUS_PORT}"
+jetstream {{
+  store_dir: "{store}"
+  max_mem: 64MB
+  max_file: 512MB
+  sync_interval: always   # the default loses acknowledged writes when the machine does
+}}
+"""
+
+
+def balancer_file(addresses: Mapping[str, str], run_directory: Path) -> str:
+    """Return a configuration for HAProxy without Equipoise: it checks and balances by itself."""
+    parts = [
+        f"""\
+global
+  stats socket {run_directory}/haproxy.sock mode 600 level admin
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 5s
+  timeout server 5s
+"""
+    ]
+    for service in SERVICES:
+        servers = "".join(
+            f"  server {node} {address}:{service.port} check inter 100ms fall 2 rise 2\n"
+            for node, address in addresses.items()
+        )
+        parts.append(
+            f"frontend {service.name}\n  bind :{service.listen}\n"
+            f"  default_backend {service.name}\nbackend {service.name}\n"
+            f"  balance roundrobin\n  option httpchk GET /healthz\n{servers}"
+        )
+    return "".join(parts)

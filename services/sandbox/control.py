@@ -1,0 +1,197 @@
+"""The control socket: how tests, benchmarks and drills act on a sandbox from outside.
+
+One JSON object a line, one in answer: {"do": VERB, …} → {"ok": true, …} or {"ok": false,
+"error": TEXT}. Verbs:
+
+    programs                            how all stand
+    signal    program signal [everyone] send one (KILL, STOP, CONT, USR1, …): when exactly
+    hold      program                   do not start it again
+    release   program
+    ready     within_us [programs]      wait until they are ready
+    stage     program stage within_us   wait until one is at a stage
+    run       member command within_us  run a command in a member's namespace: code and output
+"""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from services.sandbox.network import Network
+from services.sandbox.supervisor import Injection, Sight, Stage, Supervisor
+from shared.errors import MachineError
+from shared.instant import SECOND, Duration
+
+SOCKET = "control.sock"
+LINE_MAX = 1 << 20
+OUTPUT_MAX = 1 << 18  # bytes of a command's output that are handed back
+RUN_WITHIN_MAX_US: Duration = 120 * SECOND
+
+Answer = Mapping[str, object]
+Wish = Mapping[str, Any]
+
+
+class ControlServer:
+    """Serves the control socket inside the sandbox."""
+
+    def __init__(self, supervisor: Supervisor, network: Network) -> None:
+        self._supervisor = supervisor
+        self._network = network
+        self._verbs: Mapping[str, Callable[[Wish], Awaitable[Answer]]] = {
+            "programs": self._programs,
+            "signal": self._signal,
+            "hold": self._hold,
+            "release": self._release,
+            "ready": self._ready,
+            "stage": self._stage,
+            "run": self._run,
+        }
+
+    async def listen(self, path: Path) -> asyncio.Server:
+        """Begin to serve."""
+        return await asyncio.start_unix_server(self._serve, path, limit=LINE_MAX)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, ValueError):  # who left, or sent a line without end
+            while line := await reader.readline():
+                answer = await self.answer(line)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def answer(self, line: bytes) -> Answer:
+        """Do what one line says."""
+        try:
+            wish = json.loads(line)
+            verb = self._verbs.get(wish["do"])
+            if verb is None:
+                raise MachineError(f"no such verb {wish['do']!r}; {', '.join(self._verbs)}")
+            return {"ok": True, **await verb(wish)}
+        except (MachineError, OSError) as problem:
+            return {"ok": False, "error": str(problem)}
+        except (ValueError, KeyError, TypeError) as problem:
+            return {"ok": False, "error": f"not understood: {type(problem).__name__}: {problem}"}
+
+    async def _programs(self, wish: Wish) -> Answer:
+        del wish
+        return {"programs": [asdict(sight) for sight in self._supervisor.sights()]}
+
+    async def _signal(self, wish: Wish) -> Answer:
+        number = signal.Signals[f"SIG{wish['signal']}"]
+        everyone = bool(wish.get("everyone", False))
+        return asdict(self._supervisor.send(wish["program"], number, everyone=everyone))
+
+    async def _hold(self, wish: Wish) -> Answer:
+        self._supervisor.hold(wish["program"])
+        return {}
+
+    async def _release(self, wish: Wish) -> Answer:
+        self._supervisor.release(wish["program"])
+        return {}
+
+    async def _ready(self, wish: Wish) -> Answer:
+        await self._supervisor.until_ready(int(wish["within_us"]), wish.get("programs", ()))
+        return {}
+
+    async def _stage(self, wish: Wish) -> Answer:
+        stage = Stage(wish["stage"])
+        await self._supervisor.until_stage(wish["program"], stage, int(wish["within_us"]))
+        return {}
+
+    async def _run(self, wish: Wish) -> Answer:
+        within_us = min(int(wish["within_us"]), RUN_WITHIN_MAX_US)
+        process = await asyncio.create_subprocess_exec(
+            *self._network.entering(wish["member"], wish["command"]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(within_us / SECOND):
+                out, err = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise MachineError(f"{wish['command']} took over {within_us / SECOND:g} s") from None
+        return {
+            "code": process.returncode,
+            "out": out[:OUTPUT_MAX].decode(errors="replace"),
+            "err": err[:OUTPUT_MAX].decode(errors="replace"),
+        }
+
+
+class Control:
+    """The other end of the control socket, for programs that wait for each answer."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._answers = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        del kind, problem, where
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answers.close()
+        self._socket.close()
+
+    def ask(self, verb: str, **wish: object) -> Mapping[str, Any]:
+        """Say one thing and return the answer; a refusal is a MachineError."""
+        self._socket.sendall(json.dumps({"do": verb, **wish}).encode() + b"\n")
+        line = self._answers.readline()
+        if not line:
+            raise MachineError("the sandbox has ended")
+        answer: dict[str, Any] = json.loads(line)
+        if not answer.pop("ok"):
+            raise MachineError(answer["error"])
+        return answer
+
+    def programs(self) -> dict[str, Sight]:
+        """Return how all programs stand, by name."""
+        sights = (Sight(**fields) for fields in self.ask("programs")["programs"])
+        return {sight.name: sight for sight in sights}
+
+    def send(self, program: str, name: str, *, everyone: bool = False) -> Injection:
+        """Send a signal, such as `KILL`; with `everyone` to the program's children as well."""
+        answer = self.ask("signal", program=program, signal=name, everyone=everyone)
+        return Injection(**answer)
+
+    def hold(self, program: str) -> None:
+        """Do not start a program again once it has died."""
+        self.ask("hold", program=program)
+
+    def release(self, program: str) -> None:
+        """Start a held program again."""
+        self.ask("release", program=program)
+
+    def until_ready(self, within_us: Duration, programs: Sequence[str] = ()) -> None:
+        """Wait until programs (all, if none is named) are ready."""
+        self.ask("ready", within_us=within_us, programs=list(programs))
+
+    def until_stage(self, program: str, stage: Stage, within_us: Duration) -> None:
+        """Wait until a program is at a stage."""
+        self.ask("stage", program=program, stage=stage, within_us=within_us)
+
+    def run(
+        self, member: str, command: Sequence[str], within_us: Duration = 10 * SECOND
+    ) -> tuple[int, str, str]:
+        """Run a command in a member's namespace; return its code, output and complaints."""
+        answer = self.ask("run", member=member, command=list(command), within_us=within_us)
+        return answer["code"], answer["out"], answer["err"]

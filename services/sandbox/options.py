@@ -1,0 +1,127 @@
+"""What a person can ask of the sandbox, as one value that crosses from launcher to inner."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.errors import ConfigError
+
+NODES_MAX = 10  # clusters have 2 to 10 nodes, and each costs about ten processes here
+RATE_MAX = 10_000  # requests/s; one client process does not keep a schedule beyond it
+CAPACITY_MAX = 10_000
+NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")  # short: it is part of the paths of unix sockets
+
+
+class Extent(StrEnum):
+    """How much of the cluster runs."""
+
+    EVERYTHING = "everything"
+    INFRASTRUCTURE = "infrastructure"  # no service of ours: HAProxy balances by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A sandbox as it was asked for."""
+
+    name: str | None = None  # None: the first free one of sandbox, sandbox-2, …
+    nodes: int = 2
+    capacities: tuple[int, ...] = ()  # of the nodes in order; those not named have 100
+    rate: int = 200
+    haproxy: Path | None = None  # None: the one from the wheel
+    otlp: str | None = None
+    keep_logs: Path | None = None
+    extent: Extent = Extent.EVERYTHING
+
+    def __post_init__(self) -> None:
+        problems = [
+            (
+                self.name is None or NAME.fullmatch(self.name) is not None,
+                f"--name is {self.name!r}; it must begin with a letter, of a-z, 0-9 and '-', "
+                "20 characters at most",
+            ),
+            (
+                2 <= self.nodes <= NODES_MAX,
+                f"--nodes is {self.nodes}; it must be from 2 to {NODES_MAX}",
+            ),
+            (
+                len(self.capacities) <= self.nodes,
+                f"--capacities names {len(self.capacities)} nodes; there are {self.nodes}",
+            ),
+            (
+                all(1 <= capacity <= CAPACITY_MAX for capacity in self.capacities),
+                f"--capacities must be from 1 to {CAPACITY_MAX} each",
+            ),
+            (
+                0 <= self.rate <= RATE_MAX,
+                f"--rate is {self.rate}; it must be from 0 (no load) to {RATE_MAX} requests/s",
+            ),
+            (
+                self.otlp is None or _is_plain_http(self.otlp),
+                f"--otlp is {self.otlp!r}; it must be http://HOST:PORT, because the sandbox "
+                "relays bytes and so cannot stand in for a host with a certificate",
+            ),
+        ]
+        wrong = [text for right, text in problems if not right]
+        if wrong:
+            raise ConfigError("; ".join(wrong))
+
+
+def _is_plain_http(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        return parts.scheme == "http" and bool(parts.hostname) and parts.port is not None
+    except ValueError:  # a port that is no number
+        return False
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the command line; wrong usage ends the program with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="equipoise sandbox",
+        description="Run a whole cluster on this machine, from real parts, until Ctrl-C.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--name", help="of the sandbox and its cluster (default: sandbox)")
+    parser.add_argument("--nodes", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument(
+        "--capacities",
+        type=_whole_numbers,
+        default=(),
+        metavar="N,N…",
+        help="of the nodes, in order (default: 100 each)",
+    )
+    parser.add_argument(
+        "--rate", type=int, default=200, help="requests/s of the client; 0 for none (default: 200)"
+    )
+    parser.add_argument(
+        "--haproxy",
+        type=Path,
+        metavar="PATH",
+        help="another HAProxy than the wheel's, such as /usr/sbin/haproxy",
+    )
+    parser.add_argument(
+        "--otlp", metavar="URL", help="where traces go, such as http://127.0.0.1:4318"
+    )
+    parser.add_argument(
+        "--keep-logs", type=Path, metavar="DIR", help="copy every process's log there at the end"
+    )
+    parser.add_argument(
+        "--only",
+        dest="extent",
+        choices=[Extent.INFRASTRUCTURE.value],
+        default=Extent.EVERYTHING.value,
+        help="nats-server, HAProxy, demo services and client, without Equipoise",
+    )
+    found = parser.parse_args(arguments)
+    try:
+        return Options(**{**vars(found), "extent": Extent(found.extent)})
+    except ConfigError as problem:
+        parser.error(str(problem))

@@ -1,0 +1,140 @@
+"""Which programs make up a sandbox: the list that the supervisor keeps running."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import services
+from services.sandbox import configuration
+from services.sandbox.configuration import SERVICES, TRACES_PORT
+from services.sandbox.machine import TOOL_PATHS
+from services.sandbox.network import CLIENT, GATE, WITNESS, Network
+from services.sandbox.options import Extent, Options
+from services.sandbox.supervisor import Answers, Program, Says
+
+READY = Says(re.compile(rb'"event": ?"ready"'))  # a line of JSON, of a service or of a demo
+BUS_READY = Says(re.compile(rb"Server is ready"))
+NODE_SERVICES = ("heartbeat", "health_probe", "traffic_switcher", "console")
+WITNESS_SERVICES = ("heartbeat", "arbiter", "console")
+RECORDS = "requests.bin"
+CLIENT_PLAN = "client.json"
+VERSION = "1.0"  # of the demo services, the same everywhere: they match
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Builds the list for one sandbox."""
+
+    options: Options
+    folder: Path
+    nodes: Sequence[str]
+    addresses: Mapping[str, str]
+    network: Network
+
+    def programs(self) -> Iterator[Program]:
+        """Return all programs, in the order in which people read them."""
+        yield self._nats()
+        for node in self.nodes:
+            yield self._haproxy(node)
+            for service in SERVICES:
+                yield self._instance(node, service)
+        if self.options.extent is Extent.EVERYTHING:
+            for node in self.nodes:
+                for name in NODE_SERVICES:
+                    yield self._service(node, name)
+            for name in WITNESS_SERVICES:
+                yield self._service(WITNESS, name)
+        if self.options.rate:
+            yield self._client()
+
+    def _nats(self) -> Program:
+        configured = str(self.folder / "nats.conf")
+        command = [self.network.tools.nats_server, "--config", configured]
+        return self._program(WITNESS, "nats", command, BUS_READY)
+
+    def _haproxy(self, node: str) -> Program:
+        here = self.folder / node
+        master = here / "haproxy-master.sock"
+        configured = here / "haproxy.cfg"
+        # -W: a master that reloads without losing connections; -db: it stays in the foreground.
+        # It ends when its worker does, and its worker when it does.
+        command = [self.network.tools.haproxy, "-W", "-db", "-S", f"{master},level,admin"]
+        command += ["-f", str(configured)]
+        return self._program(node, "haproxy", command, Answers(master), needs=configured)
+
+    def _instance(self, node: str, service: configuration.DemoService) -> Program:
+        command = self._module("services.sandbox.demo_service")
+        command += ["--name", service.name, "--node", node, "--version", VERSION]
+        # Within the node's own network namespace, every address is the node's.
+        command += ["--address", "0.0.0.0", "--port", str(service.port)]  # noqa: S104
+        command += ["--journal", str(journal(self.folder, node, service.name))]
+        return self._program(node, service.name, command, READY)
+
+    def _client(self) -> Program:
+        command = self._module("services.sandbox.client")
+        command += ["--plan", str(self.folder / CLIENT_PLAN), "--rate", str(self.options.rate)]
+        command += ["--records", str(self.folder / RECORDS)]
+        return self._program(CLIENT, "load", command, READY)
+
+    def _service(self, member: str, name: str) -> Program:
+        command = self._module(f"services.{name}")
+        return self._program(member, name, command, READY)
+
+    def _module(self, name: str) -> list[str]:
+        return [self.network.tools.python, "-m", name]
+
+    def _program(
+        self,
+        member: str,
+        name: str,
+        command: Sequence[str],
+        sign: Says | Answers,
+        needs: Path | None = None,
+    ) -> Program:
+        return Program(
+            name=f"{member}/{name}",
+            command=self.network.entering(member, command),
+            environ=self._environ(member),
+            log=self.folder / "logs" / f"{member}.{name}.log",
+            sign=sign,
+            needs=needs,
+        )
+
+    def _environ(self, member: str) -> dict[str, str]:
+        """Return what a program is told; nothing of the caller's environment leaks in.
+
+        LD_LIBRARY_PATH least of all: it would win over the libraries that HAProxy's wheel brings.
+        """
+        root = Path(services.__path__[0]).parent
+        environ = {
+            "PATH": os.pathsep.join(TOOL_PATHS),
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(root),
+            "PYTHONUNBUFFERED": "1",
+            "EQUIPOISE_CONFIG": str(self.folder / configuration.CLUSTER_FILE),
+            "EQUIPOISE_NODE": member,
+            "EQUIPOISE_RUN_DIR": str(self.folder / member),
+            "EQUIPOISE_STATE_DIR": str(self.folder / member / "state"),
+            "EQUIPOISE_LOG_FORMAT": "json",
+            "EQUIPOISE_LOG_LEVEL": "info",
+            "EQUIPOISE_HAPROXY": self.network.tools.haproxy,
+        }
+        if self.options.otlp:
+            environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{GATE}:{TRACES_PORT}"
+        return environ
+
+
+def journal(folder: Path, node: str, service: str) -> Path:
+    """Return the file that has what an instance did."""
+    return folder / node / f"{service}.journal"
+
+
+def read_journals(folder: Path) -> dict[str, list[str]]:
+    """Return the ids of what was done, by instance."""
+    return {
+        f"{path.parent.name}/{path.stem}": path.read_text().split()
+        for path in sorted(folder.glob("*/*.journal"))
+    }
