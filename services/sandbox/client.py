@@ -16,6 +16,7 @@ failed. A request on a new connection is not repeated either.
 import argparse
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections import deque
@@ -37,6 +38,8 @@ WAITING_MAX = 8_192  # requests under way; more than 2 s of the highest sensible
 IDLE_MAX = 256  # kept connections per target
 ANSWER_MAX = 64 * 1024  # bytes
 UNSAFE_ONE_IN = 10
+STATUS = re.compile(r"[1-9][0-9][0-9]")
+SUCCESS = range(200, 300)
 
 
 class Target(NamedTuple):
@@ -66,7 +69,7 @@ def parse_answer(received: bytes | bytearray) -> Answer | None:
         return None
     first, *lines = bytes(received[:end]).decode("latin-1").split("\r\n")
     version, status, *_ = first.split(" ")
-    if version != "HTTP/1.1" or not (status.isascii() and status.isdigit() and len(status) == 3):
+    if version != "HTTP/1.1" or not STATUS.fullmatch(status):
         raise ValueError("a status line is HTTP/1.1 STATUS REASON")
     headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
     length = headers.get("content-length", "")
@@ -81,7 +84,7 @@ def parse_answer(received: bytes | bytearray) -> Answer | None:
 
 def judge(answer: Answer, target: Target, order: str | None) -> tuple[Result, str | None]:
     """Say whether an answer is the expected one, and who gave it."""
-    if not 200 <= answer.status < 300:
+    if answer.status not in SUCCESS:
         return Result.STATUS, None
     try:
         content = orjson.loads(answer.content)

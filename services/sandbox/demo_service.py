@@ -28,6 +28,7 @@ from shared.instant import MILLISECOND, SECOND
 HEAD_MAX = 8 * 1024  # bytes of request line and headers: what most servers take
 BODY_MAX = 64 * 1024
 CONNECTIONS_MAX = 4_096  # beyond it a newcomer is closed at once
+REQUEST_LINE = re.compile(r"([A-Z]+) (\S+) (HTTP/1\.[01])")
 ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REASONS = {
     200: "OK",
@@ -71,10 +72,10 @@ class RefusedError(Exception):
 def parse_head(head: bytes) -> Request:
     """Read a request's head, without its empty line; raise for what is none."""
     lines = head.decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or parts[2] not in {"HTTP/1.1", "HTTP/1.0"}:
+    asked = REQUEST_LINE.fullmatch(lines[0])
+    if asked is None:
         raise RefusedError(400, "a request line is METHOD TARGET HTTP/1.1")
-    method, target, version = parts
+    method, target, version = asked.groups()
     headers = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -114,16 +115,21 @@ class Instance:
             return Answer(500, b'{"error":"told to fail by a signal"}')
         if request.path == "/orders":
             return self._order(request)
-        if request.path not in {"/", "/healthz", "/version"}:
-            return Answer(404, b'{"error":"there are /, /orders, /healthz and /version"}')
         if request.method not in {"GET", "HEAD"}:
-            return Answer(405, b'{"error":"only GET here"}')
-        if request.path == "/version":
-            return Answer(200, self.version.encode(), "text/plain")
-        if request.path == "/healthz":
-            return Answer(200, b'{"healthy":true}')
-        self.served += 1
-        return Answer(200, self._introduction())
+            return Answer(405, b'{"error":"only GET here, but for POST /orders"}')
+        return self._page(request.path)
+
+    def _page(self, path: str) -> Answer:
+        match path:
+            case "/":
+                self.served += 1
+                return Answer(200, self._introduction())
+            case "/healthz":
+                return Answer(200, b'{"healthy":true}')
+            case "/version":
+                return Answer(200, self.version.encode(), "text/plain")
+            case _:
+                return Answer(404, b'{"error":"there are /, /orders, /healthz and /version"}')
 
     def _order(self, request: Request) -> Answer:
         if request.method != "POST":

@@ -105,9 +105,9 @@ class Inner:
         """Start it in a session of its own, so that Ctrl-C reaches only us."""
         read_end, write_end = os.pipe()
         module = [tools.python, "-m", "services.sandbox.inner"]
+        arguments = [str(claimed.folder), str(read_end), str(claimed.lock)]
         process = subprocess.Popen(
-            [tools.setpriv, "--pdeathsig", "KILL", *isolated, *module]
-            + [str(claimed.folder), str(read_end), str(claimed.lock)],
+            [tools.setpriv, "--pdeathsig", "KILL", *isolated, *module, *arguments],
             env=_environ(),
             stdin=subprocess.DEVNULL,
             pass_fds=(read_end, claimed.lock),

@@ -25,7 +25,7 @@ CLIENT_SETTINGS = {"ip_forward": "0", "tcp_tw_reuse": "1", "ip_local_port_range"
 
 
 def node_names(count: int) -> tuple[str, ...]:
-    """Return node-a, node-b, …"""
+    """Return as many names as asked for: node-a, node-b, and so on."""
     return tuple(f"node-{chr(ord('a') + number)}" for number in range(count))
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 from shared.errors import ConfigError
 
+NODES_MIN = 2  # one node has nothing to fail over to
 NODES_MAX = 10  # clusters have 2 to 10 nodes, and each costs about ten processes here
 RATE_MAX = 10_000  # requests/s; one client process does not keep a schedule beyond it
 CAPACITY_MAX = 10_000
-NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")  # short: it is part of the paths of unix sockets
+NAME_MAX = 20  # it is part of the paths of unix sockets, which are short
+NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_MAX - 1}}}")
 
 
 class Extent(StrEnum):
@@ -37,37 +39,38 @@ class Options:
     extent: Extent = Extent.EVERYTHING
 
     def __post_init__(self) -> None:
-        problems = [
-            (
-                self.name is None or NAME.fullmatch(self.name) is not None,
-                f"--name is {self.name!r}; it must begin with a letter, of a-z, 0-9 and '-', "
-                "20 characters at most",
-            ),
-            (
-                2 <= self.nodes <= NODES_MAX,
-                f"--nodes is {self.nodes}; it must be from 2 to {NODES_MAX}",
-            ),
-            (
-                len(self.capacities) <= self.nodes,
-                f"--capacities names {len(self.capacities)} nodes; there are {self.nodes}",
-            ),
-            (
-                all(1 <= capacity <= CAPACITY_MAX for capacity in self.capacities),
-                f"--capacities must be from 1 to {CAPACITY_MAX} each",
-            ),
-            (
-                0 <= self.rate <= RATE_MAX,
-                f"--rate is {self.rate}; it must be from 0 (no load) to {RATE_MAX} requests/s",
-            ),
-            (
-                self.otlp is None or _is_plain_http(self.otlp),
-                f"--otlp is {self.otlp!r}; it must be http://HOST:PORT, because the sandbox "
-                "relays bytes and so cannot stand in for a host with a certificate",
-            ),
-        ]
-        wrong = [text for right, text in problems if not right]
+        wrong = [text for right, text in self._judgements() if not right]
         if wrong:
             raise ConfigError("; ".join(wrong))
+
+    def _judgements(self) -> Iterator[tuple[bool, str]]:
+        """Return what must hold, each with what is said if it does not."""
+        yield (
+            self.name is None or NAME.fullmatch(self.name) is not None,
+            (f"--name is {self.name!r}; it must begin with a letter, be made of a-z, 0-9 and '-', "
+            f"and have {NAME_MAX} characters at most"),
+        )
+        yield (
+            NODES_MIN <= self.nodes <= NODES_MAX,
+            f"--nodes is {self.nodes}; it must be from {NODES_MIN} to {NODES_MAX}",
+        )
+        yield (
+            len(self.capacities) <= self.nodes,
+            f"--capacities names {len(self.capacities)} nodes; there are {self.nodes}",
+        )
+        yield (
+            all(1 <= capacity <= CAPACITY_MAX for capacity in self.capacities),
+            f"--capacities must be from 1 to {CAPACITY_MAX} each",
+        )
+        yield (
+            0 <= self.rate <= RATE_MAX,
+            f"--rate is {self.rate}; it must be from 0 (no load) to {RATE_MAX} requests/s",
+        )
+        yield (
+            self.otlp is None or _is_plain_http(self.otlp),
+            (f"--otlp is {self.otlp!r}; it must be http://HOST:PORT, because the sandbox relays "
+            "bytes and so cannot stand in for a host with a certificate"),
+        )
 
 
 def _is_plain_http(url: str) -> bool:
