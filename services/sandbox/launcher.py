@@ -148,7 +148,8 @@ class Inner:
 def _environ() -> dict[str, str]:
     environ = dict(os.environ)
     environ["PATH"] = os.pathsep.join((environ.get("PATH", ""), *TOOL_PATHS))
-    environ["PYTHONPATH"] = str(Path(services.__path__[0]).parent)
+    ours = str(Path(services.__path__[0]).parent)
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, environ.get("PYTHONPATH"))))
     return environ
 
 

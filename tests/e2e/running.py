@@ -1,0 +1,239 @@
+"""A sandbox for as long as a test or a benchmark needs it, and nothing of it afterwards."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from services.sandbox.control import SOCKET, Control
+from services.sandbox.parts import RECORDS, read_journals
+from services.sandbox.records import Record, RecordReader
+from shared.clock import SystemClock
+from shared.errors import MachineError
+from shared.instant import SECOND, Duration, Instant
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_US: Duration = 60 * SECOND
+SETTLED_US: Duration = SECOND // 2  # no failures for so long: the start is over
+END_WITHIN_S = 20
+LOOK_EVERY_S = 0.02
+UNFIT = MachineError.exit_code
+
+
+class UnfitMachineError(Exception):
+    """This machine cannot run a sandbox; the text says why."""
+
+
+def wait_until(holds: Callable[[], bool], what: str, within_us: Duration = 10 * SECOND) -> None:
+    """Poll until something holds, or fail saying what did not."""
+    waiting = threading.Event()
+    for _ in range(int(within_us / SECOND / LOOK_EVERY_S)):
+        if holds():
+            return
+        waiting.wait(LOOK_EVERY_S)
+    raise AssertionError(f"not within {within_us / SECOND:g} s: {what}")
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningSandbox:
+    """A sandbox that is up, as seen and acted on from outside."""
+
+    launcher: subprocess.Popen[bytes]
+    folder: Path
+    control: Control
+    records: RecordReader
+
+    @property
+    def context(self) -> Mapping[str, object]:
+        """How other commands find it."""
+        content: dict[str, object] = json.loads((self.folder / "context.json").read_bytes())
+        return content
+
+    def recorded_until(self, instant: Instant, within_us: Duration = 10 * SECOND) -> list[Record]:
+        """Return the new records, once every request that was due before an instant has ended."""
+        found: list[Record] = []
+
+        def complete() -> bool:
+            found.extend(self.records.read())
+            return self.records.complete_until >= instant
+
+        wait_until(complete, "the client's records are complete", within_us)
+        return found
+
+    def until_serving(self, within_us: Duration = READY_WITHIN_US) -> None:
+        """Wait until clients have been answered, all of them, for a while."""
+        clock = SystemClock()
+        well_since = clock.now()
+
+        def serving() -> bool:
+            nonlocal well_since
+            for record in self.records.read():
+                if not record.ok:
+                    well_since = max(well_since, record.ended_at)
+            return self.records.complete_until - well_since >= SETTLED_US
+
+        wait_until(serving, f"no request failed for {SETTLED_US / SECOND:g} s", within_us)
+
+    def journals(self) -> dict[str, list[str]]:
+        """Return the ids of the POSTs that were done, by instance."""
+        return read_journals(self.folder)
+
+    def log(self, program: str) -> str:
+        """Return what a program has logged."""
+        return Path(self.control.programs()[program].log).read_text(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class As:
+    """As whom a sandbox is started: a prefix of its command, and what changes in its paths."""
+
+    prefix: tuple[str, ...] = ()
+    python: str = sys.executable
+    root: Path = ROOT
+    environ: Mapping[str, str] | None = None
+    owner: int | None = None
+
+
+US = As()
+
+
+@contextmanager
+def runtime_directory(owner: int | None = None) -> Iterator[Path]:
+    """Make a runtime directory with a short path: the names of unix sockets are short."""
+    with tempfile.TemporaryDirectory(prefix="eq-", dir="/tmp", ignore_cleanup_errors=True) as made:
+        path = Path(made)
+        if owner is not None:
+            os.chown(path, owner, owner)
+        yield path
+
+
+@contextmanager
+def running_sandbox(
+    *arguments: str,
+    runtime: Path | None = None,
+    whom: As = US,
+    ready_within_us: Duration = READY_WITHIN_US,
+) -> Iterator[RunningSandbox]:
+    """Run a sandbox in a runtime directory of its own (or a given one) until the block ends."""
+    with (
+        nullcontext_or(runtime, whom) as directory,
+        tempfile.TemporaryFile() as said,
+        launched(arguments, directory, said, whom) as launcher,
+    ):
+        folder = _wait_for_folder(launcher, directory, said)
+        with Control(folder / SOCKET) as control:
+            control.until_ready(ready_within_us)
+            records = RecordReader(folder / RECORDS)
+            running = RunningSandbox(
+                launcher=launcher, folder=folder, control=control, records=records
+            )
+            try:
+                if "client/load" in control.programs():
+                    running.until_serving(ready_within_us)
+                yield running
+            finally:
+                records.close()
+
+
+@contextmanager
+def nullcontext_or(runtime: Path | None, whom: As) -> Iterator[Path]:
+    """Use a given directory, or make one."""
+    if runtime is not None:
+        yield runtime
+    else:
+        with runtime_directory(whom.owner) as made:
+            yield made
+
+
+@contextmanager
+def launched(
+    arguments: Sequence[str], runtime: Path, said: IO[bytes], whom: As = US
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the launcher; whatever happens, it and all of its are gone at the end."""
+    launcher = subprocess.Popen(
+        [*whom.prefix, whom.python, "-m", "services.sandbox", *arguments],
+        cwd=None if whom.prefix else whom.root,
+        env={**os.environ, **(whom.environ or {}), "XDG_RUNTIME_DIR": str(runtime)},
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
+    )
+    try:
+        yield launcher
+    finally:
+        launcher.terminate()
+        try:
+            launcher.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+
+
+def _wait_for_folder(launcher: subprocess.Popen[bytes], runtime: Path, said: IO[bytes]) -> Path:
+    """Return the folder of the sandbox that this launcher made."""
+
+    def found() -> Path | None:
+        for path in runtime.glob("equipoise/*/context.json"):
+            with suppress(OSError, ValueError):
+                if json.loads(path.read_bytes())["pid"] == launcher.pid:
+                    return path.parent
+        return None
+
+    def settled() -> bool:
+        folder = found()
+        return launcher.poll() is not None or (folder is not None and (folder / SOCKET).exists())
+
+    wait_until(settled, "the sandbox's control socket is there", READY_WITHIN_US)
+    folder = found()
+    if launcher.poll() is not None or folder is None:
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+        if launcher.returncode == UNFIT:
+            raise UnfitMachineError(text)
+        raise AssertionError(f"the sandbox ended with {launcher.returncode}: {text}")
+    return folder
+
+
+@contextmanager
+def ordinary_user() -> Iterator[As]:
+    """Return how to start a sandbox without being root, whoever runs the tests.
+
+    Root's Python may be where nobody else may look: it, its packages and the project are mounted
+    elsewhere, in a mount namespace that only this sandbox sees.
+    """
+    if os.geteuid() != 0:
+        yield US
+        return
+    user = 65_534
+    with tempfile.TemporaryDirectory(prefix="eq-user-", dir="/tmp") as made:
+        top = Path(made)
+        top.chmod(0o755)
+        places = {
+            "python": Path(sys.base_prefix),
+            "venv": Path(sys.prefix),
+            "project": ROOT,
+        }
+        script = ["set -e"]
+        for name, source in places.items():
+            (top / name).mkdir()
+            script.append(f"mount --bind '{source}' '{top / name}'")
+        drop = f"setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all"
+        script.append(f"cd '{top}/project'; exec {drop} -- \"$@\"")
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        unshare = shutil.which("unshare") or "/usr/bin/unshare"
+        packages = top / "venv" / "lib" / version / "site-packages"
+        yield As(
+            prefix=(unshare, "--mount", "sh", "-c", "\n".join(script), "sh"),
+            python=str(top / "python" / "bin" / version),
+            root=top / "project",
+            environ={"PYTHONPATH": f"{top / 'project'}:{packages}", "HOME": made},
+            owner=user,
+        )

@@ -1,0 +1,430 @@
+"""The sandbox itself: real parts, really apart, and really gone afterwards."""
+
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from services.sandbox.audit import audit_orders, distribution, summarise
+from services.sandbox.supervisor import Stage
+from shared.clock import SystemClock
+from shared.errors import MachineError
+from shared.instant import MILLISECOND, SECOND
+from tests.e2e.running import (
+    ROOT,
+    As,
+    RunningSandbox,
+    launched,
+    ordinary_user,
+    running_sandbox,
+    runtime_directory,
+    wait_until,
+)
+
+pytestmark = pytest.mark.sandbox
+
+INFRASTRUCTURE = ("--only", "infrastructure", "--rate", "200")
+WITHIN_US = 20 * SECOND
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    with running_sandbox(*INFRASTRUCTURE) as running:
+        yield running
+
+
+def processes_of(running: RunningSandbox) -> set[int]:
+    """Return all processes of the sandbox's process namespace, as seen from outside."""
+    return in_namespace(namespace_of(running))
+
+
+def namespace_of(running: RunningSandbox) -> str:
+    return str(Path(f"/proc/{first_process(running)}/ns/pid").readlink())
+
+
+def first_process(running: RunningSandbox) -> int:
+    """Return process 1 of the sandbox: the child of `unshare`, the child of the launcher."""
+    (unshare,) = children_of(running.launcher.pid)
+    (first,) = children_of(unshare)
+    return first
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def in_namespace(namespace: str) -> set[int]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/ns/pid"):
+        try:
+            if str(path.readlink()) == namespace:
+                found.add(int(path.parts[2]))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def test_all_programs_are_ready(sandbox: RunningSandbox) -> None:
+    programs = sandbox.control.programs()
+    assert set(programs) == {
+        "witness/nats",
+        "client/load",
+        *(
+            f"{node}/{name}"
+            for node in ("node-a", "node-b")
+            for name in ("haproxy", "shop", "orders")
+        ),
+    }
+    assert {sight.stage for sight in programs.values()} == {Stage.READY}
+
+
+def test_every_request_is_answered_and_no_order_done_twice(sandbox: RunningSandbox) -> None:
+    begin_at = SystemClock().now()
+    records = [
+        record
+        for record in sandbox.recorded_until(begin_at + 3 * SECOND)
+        if record.scheduled_at >= begin_at
+    ]
+    seen = summarise(records)
+    assert seen.sent >= 500
+    assert seen.failed == 0, seen
+    shares = distribution(records, "shop")
+    assert set(shares) == {"node-a", "node-b"}
+    audit = audit_orders(records, sandbox.journals())
+    assert audit.ok, audit
+    assert audit.answered > 0
+
+
+def test_the_members_have_networks_of_their_own(sandbox: RunningSandbox) -> None:
+    seen = {
+        member: sandbox.control.run(member, ["ip", "-brief", "address", "show", "dev", "eth0"])[1]
+        for member in ("node-a", "node-b", "witness", "client")
+    }
+    wanted = {"node-a": ".11/", "node-b": ".12/", "witness": ".5/", "client": ".100/"}
+    assert all(f"10.77.0{end}" in seen[member] for member, end in wanted.items()), seen
+    code, forwarding, _ = sandbox.control.run("node-a", ["cat", "/proc/sys/net/ipv4/ip_forward"])
+    assert (code, forwarding) == (0, "0\n")
+    _, nonlocal_bind, _ = sandbox.control.run(
+        "node-a", ["cat", "/proc/sys/net/ipv4/ip_nonlocal_bind"]
+    )
+    assert nonlocal_bind == "1\n"
+
+
+def test_a_killed_instance_comes_back_and_orders_are_done_once(sandbox: RunningSandbox) -> None:
+    clock = SystemClock()
+    before = sandbox.control.programs()["node-b/shop"]
+    sent_from = clock.now()
+    injection = sandbox.control.send("node-b/shop", "KILL")
+    assert sent_from <= injection.begin_at <= injection.end_at <= clock.now()
+    assert injection.pid == before.pid
+    wait_until(
+        lambda: sandbox.control.programs()["node-b/shop"].restarts > before.restarts,
+        "the death is noticed",
+    )
+    sandbox.control.until_ready(WITHIN_US, ["node-b/shop"])
+    after = sandbox.control.programs()["node-b/shop"]
+    assert after.exit_code == -signal.SIGKILL
+    assert after.pid != before.pid
+    records = sandbox.recorded_until(clock.now())
+    audit = audit_orders(records, sandbox.journals())
+    assert audit.ok, audit
+
+
+def test_a_held_program_stays_dead_until_it_is_released(sandbox: RunningSandbox) -> None:
+    control = sandbox.control
+    control.hold("node-a/orders")
+    control.send("node-a/orders", "KILL")
+    control.until_stage("node-a/orders", Stage.HELD, WITHIN_US)
+    assert control.programs()["node-a/orders"].pid is None
+    with pytest.raises(MachineError, match="does not run"):
+        control.send("node-a/orders", "KILL")
+    control.release("node-a/orders")
+    control.until_ready(WITHIN_US, ["node-a/orders"])
+
+
+def test_a_stopped_instance_hangs_and_goes_on(sandbox: RunningSandbox) -> None:
+    control = sandbox.control
+    pid = control.send("node-a/shop", "STOP").pid
+    state = ["sh", "-c", f"cut -d' ' -f3 /proc/{pid}/stat"]
+    wait_until(lambda: control.run("node-a", state)[1] == "T\n", "it is stopped")
+    control.send("node-a/shop", "CONT")
+    wait_until(lambda: control.run("node-a", state)[1] != "T\n", "it runs")
+    assert control.programs()["node-a/shop"].pid == pid
+
+
+def test_an_instance_fails_and_recovers_by_signal(sandbox: RunningSandbox) -> None:
+    control = sandbox.control
+
+    def status() -> str:
+        script = (
+            "import http.client as h; c = h.HTTPConnection('10.77.0.12', 8081, timeout=2);"
+            "c.request('GET', '/healthz'); print(c.getresponse().status)"
+        )
+        return control.run("client", [_python(sandbox), "-c", script])[1].strip()
+
+    assert status() == "200"
+    control.send("node-b/orders", "USR1")
+    assert status() == "500"
+    control.send("node-b/orders", "USR2")
+    assert status() == "200"
+
+
+def _python(sandbox: RunningSandbox) -> str:
+    content = json.loads((sandbox.folder / "sandbox.json").read_bytes())
+    return str(content["tools"]["python"])
+
+
+def test_a_balancer_whose_worker_dies_is_replaced_whole(sandbox: RunningSandbox) -> None:
+    control = sandbox.control
+    before = control.programs()["node-a/haproxy"]
+    # The whole balancer as a killed machine would lose it; then only its worker.
+    control.send("node-a/haproxy", "KILL", everyone=True)
+    wait_until(
+        lambda: control.programs()["node-a/haproxy"].restarts > before.restarts, "it is noticed"
+    )
+    control.until_ready(WITHIN_US, ["node-a/haproxy"])
+    between = control.programs()["node-a/haproxy"]
+    worker = ["sh", "-c", f"kill -9 $(cat /proc/{between.pid}/task/{between.pid}/children)"]
+    assert control.run("node-a", worker)[0] == 0
+    wait_until(
+        lambda: control.programs()["node-a/haproxy"].restarts > between.restarts, "it is noticed"
+    )
+    control.until_ready(WITHIN_US, ["node-a/haproxy"])
+
+
+def test_a_frozen_worker_does_not_outlive_its_master(sandbox: RunningSandbox) -> None:
+    control = sandbox.control
+    before = control.programs()["node-b/haproxy"]
+    children = f"/proc/{before.pid}/task/{before.pid}/children"
+    worker = control.run("node-b", ["cat", children])[1].strip()
+    assert control.run("node-b", ["sh", "-c", f"kill -STOP {worker}"])[0] == 0
+    control.send("node-b/haproxy", "KILL")
+    wait_until(
+        lambda: control.programs()["node-b/haproxy"].restarts > before.restarts, "it is noticed"
+    )
+    gone = ["sh", "-c", f"test ! -e /proc/{worker} || grep -q '^State:.Z' /proc/{worker}/status"]
+    wait_until(lambda: control.run("node-b", gone)[0] == 0, "the worker is gone")
+    control.until_ready(WITHIN_US, ["node-b/haproxy"])
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        b"nonsense\n",
+        b"[]\n",
+        b'{"do": "dance"}\n',
+        b'{"do": "signal", "program": "node-z/shop", "signal": "KILL"}\n',
+        b'{"do": "signal", "program": "node-a/shop", "signal": "SMOKE"}\n',
+        b'{"do": "ready"}\n',
+        b'{"do": "run", "member": "node-a", "command": ["no-such-thing"], "within_us": 9000000}\n',
+        b'{"do": "run", "member": "node-z", "command": ["true"], "within_us": 9000000}\n',
+    ],
+)
+def test_a_senseless_wish_is_refused_and_the_next_one_served(
+    sandbox: RunningSandbox, wish: bytes
+) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(sandbox.folder / "control.sock"))
+        with connection.makefile("rwb") as stream:
+            stream.write(wish)
+            stream.flush()
+            answer = json.loads(stream.readline())
+            assert answer.get("error") or answer.get("code") == 127, answer
+            stream.write(b'{"do": "programs"}\n')
+            stream.flush()
+            assert json.loads(stream.readline())["ok"] is True
+
+
+def test_three_nodes_share_the_work_and_logs_are_kept() -> None:
+    with tempfile.TemporaryDirectory() as kept:
+        with running_sandbox("--nodes", "3", "--keep-logs", kept, *INFRASTRUCTURE) as running:
+            until = SystemClock().now() + 2 * SECOND
+            shares = distribution(running.recorded_until(until), "shop")
+            assert set(shares) == {"node-a", "node-b", "node-c"}
+            folder = running.folder
+        assert not folder.exists()
+        assert (Path(kept) / "node-c.shop.log").read_text()
+
+
+def test_two_at_once_do_not_meet() -> None:
+    with (
+        runtime_directory() as runtime,
+        running_sandbox(*INFRASTRUCTURE, runtime=runtime) as first,
+        running_sandbox(*INFRASTRUCTURE, runtime=runtime) as second,
+    ):
+        assert first.folder.name == "sandbox"
+        assert second.folder.name == "sandbox-2"
+        assert not processes_of(first) & processes_of(second)
+        common = json.loads((runtime / "equipoise" / "context.json").read_bytes())
+        assert common["run_directory"] == str(first.folder)
+        # Same addresses, and yet each client is answered by its own instances only.
+        until = SystemClock().now() + SECOND
+        for running, other in ((first, second), (second, first)):
+            records = running.recorded_until(until)
+            assert audit_orders(records, running.journals()).ok
+            done_there = {order for journal in other.journals().values() for order in journal}
+            assert not {r.order for r in records if not r.safe and r.ok} & done_there
+
+
+def test_a_taken_name_is_refused() -> None:
+    with (
+        runtime_directory() as runtime,
+        running_sandbox(*INFRASTRUCTURE, "--name", "one", runtime=runtime),
+        tempfile.TemporaryFile() as said,
+        launched(("--name", "one"), runtime, said) as second,
+    ):
+        assert second.wait(20) == MachineError.exit_code
+        said.seek(0)
+        assert b"a sandbox named one runs already" in said.read()
+
+
+@pytest.mark.parametrize("whom", ["root or whoever runs this", "an ordinary user"])
+def test_killed_with_9_it_leaves_nothing(whom: str) -> None:
+    with ordinary_user_if(whom) as user, runtime_directory(user.owner) as runtime:
+        with running_sandbox(*INFRASTRUCTURE, runtime=runtime, whom=user) as running:
+            namespace = namespace_of(running)
+            assert len(in_namespace(namespace)) > 8
+            running.launcher.kill()
+            running.launcher.wait()
+            wait_until(lambda: not in_namespace(namespace), "no process is left")
+            left = running.folder
+        assert left.is_dir()
+        with running_sandbox(*INFRASTRUCTURE, runtime=runtime, whom=user) as next_one:
+            # The name is free again, so what was there has been removed.
+            assert next_one.folder == left
+            assert next_one.launcher.pid == next_one.context["pid"]
+        assert {path.name for path in (runtime / "equipoise").iterdir()} == {"lock"}
+
+
+def ordinary_user_if(whom: str) -> AbstractContextManager[As]:
+    return ordinary_user() if whom == "an ordinary user" else nullcontext(As())
+
+
+@pytest.mark.parametrize("victim", ["process 1", "its child that works"])
+def test_when_the_inside_is_killed_everything_ends(victim: str) -> None:
+    with running_sandbox(*INFRASTRUCTURE) as running:
+        namespace = namespace_of(running)
+        first = first_process(running)
+        os.kill(first if victim == "process 1" else children_of(first)[0], signal.SIGKILL)
+        assert running.launcher.wait(20) != 0
+        wait_until(lambda: not in_namespace(namespace), "no process is left")
+        assert not running.folder.exists()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_it_leaves_nothing(ending: signal.Signals) -> None:
+    with running_sandbox(*INFRASTRUCTURE) as running:
+        namespace = namespace_of(running)
+        running.launcher.send_signal(ending)
+        assert running.launcher.wait(20) == 0
+        assert not in_namespace(namespace)
+        assert not running.folder.exists()
+        assert not (running.folder.parent / "context.json").exists()
+
+
+def test_a_closed_terminal_ends_it() -> None:
+    with runtime_directory() as runtime:
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(ROOT)
+            os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+            os.execv(sys.executable, [sys.executable, "-m", "services.sandbox", *INFRASTRUCTURE])
+        try:
+            seen = bytearray()
+            while b"is ready" not in seen:
+                assert select.select([terminal], [], [], 60)[0], "it says that it is ready"
+                seen += os.read(terminal, 4096)
+            (unshare,) = children_of(pid)
+            (first,) = children_of(unshare)
+            namespace = str(Path(f"/proc/{first}/ns/pid").readlink())
+            os.close(terminal)
+            wait_until(lambda: has_ended(pid), "the launcher has ended")
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        assert not in_namespace(namespace)
+        assert {path.name for path in (runtime / "equipoise").iterdir()} == {"lock"}
+
+
+def has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def test_an_ordinary_user_can_run_it() -> None:
+    with ordinary_user() as user, running_sandbox(*INFRASTRUCTURE, whom=user) as running:
+        if user.owner is not None:
+            assert running.folder.stat().st_uid == user.owner
+        until = SystemClock().now() + SECOND
+        records = running.recorded_until(until)
+        assert summarise([r for r in records if r.scheduled_at > until - SECOND]).failed == 0
+        assert audit_orders(records, running.journals()).ok
+
+
+def test_traces_reach_a_collector_outside() -> None:
+    received = threading.Event()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+            received.set()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            with running_sandbox("--otlp", url, *INFRASTRUCTURE, "--rate", "0") as running:
+                script = (
+                    "import http.client as h; c = h.HTTPConnection('10.77.0.1', 4318, timeout=5);"
+                    "c.request('POST', '/v1/traces', b'spans'); print(c.getresponse().status)"
+                )
+                code, out, complaint = running.control.run(
+                    "node-a", [_python(running), "-c", script]
+                )
+                assert (code, out) == (0, "200\n"), complaint
+                assert received.wait(5)
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_too_long_a_path_for_sockets_is_refused_before_anything_starts() -> None:
+    with runtime_directory() as runtime, tempfile.TemporaryFile() as said:
+        deep = runtime / ("d" * 90)
+        deep.mkdir()
+        with launched(INFRASTRUCTURE, deep, said) as launcher:
+            assert launcher.wait(20) == MachineError.exit_code
+        said.seek(0)
+        assert b"is the kernel's limit" in said.read()
+        assert {path.name for path in (deep / "equipoise").iterdir()} == {"lock"}
+
+
+def test_outages_are_seen_when_nobody_switches() -> None:
+    """The observer can fail: with both instances of a service dead, it must report an outage."""
+    with running_sandbox(*INFRASTRUCTURE) as running:
+        for node in ("node-a", "node-b"):
+            running.control.hold(f"{node}/orders")
+        begin_at = running.control.send("node-a/orders", "KILL").begin_at
+        running.control.send("node-b/orders", "KILL")
+        until = SystemClock().now() + SECOND
+        records = running.recorded_until(until)
+        seen = summarise([r for r in records if r.scheduled_at >= begin_at])
+        assert seen.safe_failed > 0
+        assert seen.outage_us >= 500 * MILLISECOND
