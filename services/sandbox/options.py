@@ -47,8 +47,10 @@ class Options:
         """Return what must hold, each with what is said if it does not."""
         yield (
             self.name is None or NAME.fullmatch(self.name) is not None,
-            (f"--name is {self.name!r}; it must begin with a letter, be made of a-z, 0-9 and '-', "
-            f"and have {NAME_MAX} characters at most"),
+            (
+                f"--name is {self.name!r}; it must begin with a letter, be made of a-z, 0-9 and '-', "
+                f"and have {NAME_MAX} characters at most"
+            ),
         )
         yield (
             NODES_MIN <= self.nodes <= NODES_MAX,
@@ -68,8 +70,10 @@ class Options:
         )
         yield (
             self.otlp is None or _is_plain_http(self.otlp),
-            (f"--otlp is {self.otlp!r}; it must be http://HOST:PORT, because the sandbox relays "
-            "bytes and so cannot stand in for a host with a certificate"),
+            (
+                f"--otlp is {self.otlp!r}; it must be http://HOST:PORT, because the sandbox relays "
+                "bytes and so cannot stand in for a host with a certificate"
+            ),
         )
 
 
