@@ -16,7 +16,7 @@ MACHINE_LACKS = 69
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what the script reads, with a PATH that has no other Python."""
+    """Copy what the script reads, with a PATH that has no other Python."""
     (tmp_path / "deploy").mkdir()
     for name in ("deploy/setup", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
