@@ -65,7 +65,7 @@ def context(claimed: Claim, orders: Orders) -> Mapping[str, object]:
         "config": str(claimed.folder / "equipoise.yaml"),
         "run_directory": str(claimed.folder),
         "pid": os.getpid(),
-        "sockets": {member: str(claimed.folder / member / "api.sock") for member in members},
+        "members": {member: str(claimed.folder / member / "api.sock") for member in members},
     }
 
 

@@ -48,8 +48,8 @@ class Options:
         yield (
             self.name is None or NAME.fullmatch(self.name) is not None,
             (
-                f"--name is {self.name!r}; it must begin with a letter, have only a-z, 0-9 and '-', "
-                f"and have {NAME_MAX} characters at most"
+                f"--name is {self.name!r}; it must have {NAME_MAX} characters at most, "
+                "of a-z, 0-9 and '-', and begin with a letter"
             ),
         )
         yield (

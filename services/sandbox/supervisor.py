@@ -131,9 +131,12 @@ class Keeper:
         while True:
             await self._until_allowed()
             self._start()
-            dead = asyncio.ensure_future(self._death())
-            ready_at = await self._until_ready(dead)
-            self.exit_code = await dead
+            dead = asyncio.create_task(self._death())
+            try:
+                ready_at = await self._until_ready(dead)
+                self.exit_code = await dead
+            finally:
+                dead.cancel()
             self._process = None
             self.restarts += 1
             self._enter(Stage.WAITING)
@@ -165,7 +168,7 @@ class Keeper:
             )
         self._enter(Stage.STARTING)
 
-    async def _until_ready(self, dead: "asyncio.Future[int]") -> Instant | None:
+    async def _until_ready(self, dead: asyncio.Task[int]) -> Instant | None:
         while not dead.done():
             if self.program.sign.seen(self.program.log, self._log_begin):
                 self._enter(Stage.READY)
@@ -211,6 +214,18 @@ class Keeper:
         return Injection(
             program=self.program.name, pid=pid, begin_at=begin_at, end_at=self.clock.now()
         )
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def bury(self) -> None:
+        """Take note of an end that was made to happen."""
+        if self._process is not None:
+            self.exit_code = self._process.wait()
+            self._process = None
+        self.stage = Stage.STOPPED
 
     def hold(self) -> None:
         """Let the next death last."""
@@ -323,11 +338,11 @@ class Supervisor:
             _tell(keeper, signal.SIGTERM)
             _tell(keeper, signal.SIGCONT)  # one that is stopped could not hear the other
         give_up_at = self._clock.now() + STOP_WITHIN_US
-        while any(_runs(keeper) for keeper in alive) and self._clock.now() < give_up_at:
+        while any(keeper.runs for keeper in alive) and self._clock.now() < give_up_at:
             await self._clock.sleep(LOOK_EVERY_US)
         for keeper in alive:
             _tell(keeper, signal.SIGKILL)
-            keeper.stage = Stage.STOPPED
+            keeper.bury()
 
 
 def _tell(keeper: Keeper, number: signal.Signals) -> None:
@@ -335,14 +350,6 @@ def _tell(keeper: Keeper, number: signal.Signals) -> None:
         keeper.send(number, everyone=True)
     except ProcessLookupError:
         return
-
-
-def _runs(keeper: Keeper) -> bool:
-    pid = keeper.pid
-    return pid is not None and os.waitid(os.P_PID, pid, _LOOK_ONLY) is None
-
-
-_LOOK_ONLY = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 def _lateness(late: Sequence[Keeper], within_us: Duration) -> str:
