@@ -57,6 +57,7 @@ def opened(
     judgement = opening.judgement
     bad = judgement.bad if judgement is not None else ()
     began_at = min((view.first_at for view in bad), default=now)
+    moved = _moved(before, after, opening.targets)
     incident = Incident(
         id=name,
         trace_id=trace_id_of(after.cluster.name, name),
@@ -72,8 +73,8 @@ def opened(
         phases=(),
         recovery=(),
         cost=Cost(requests=0, failed=0),
-        before=_changed(before, after, opening.targets),
-        after=_changed(after, before, opening.targets),
+        before=_rules(before, moved),
+        after=_rules(after, moved),
         not_done=opening.not_done,
         owner=opening.owner,
     )
@@ -91,15 +92,19 @@ def _one(names: set[str]) -> str:
     return next(iter(names)) if len(names) == 1 else ""
 
 
-def _changed(one: State, other: State, targets: tuple[Target, ...]) -> dict[str, Rule]:
-    """Return the rules of one plan that differ from the other's, in the services concerned."""
-    return {
-        f"{service}/{node}": rule
+def _moved(before: State, after: State, targets: tuple[Target, ...]) -> list[Target]:
+    """Return whose rules differ between two plans, in the services concerned."""
+    return [
+        (service, node)
         for service in sorted({service for service, _ in targets})
-        for node, rule in one.plan.services[service].items()
-        if rule is not other.plan.services[service][node]
-        and rule != other.plan.services[service][node]
-    }
+        for node, rule in after.plan.services[service].items()
+        if rule is not before.plan.services[service][node]
+        and rule != before.plan.services[service][node]
+    ]
+
+
+def _rules(state: State, moved: list[Target]) -> dict[str, Rule]:
+    return {f"{service}/{node}": state.plan.services[service][node] for service, node in moved}
 
 
 def based(state: State, name: str) -> State:
