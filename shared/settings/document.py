@@ -12,7 +12,7 @@ from typing import TypeAlias
 import yaml
 from yaml.reader import ReaderError
 
-from shared.settings.findings import Code, Finding, Path, Place, Severity, dotted, quoted
+from shared.settings.findings import Code, Finding, KeyPath, Place, Severity, dotted, quoted
 
 Value: TypeAlias = "str | list[Value] | dict[str, Value] | None"
 
@@ -37,11 +37,11 @@ class Document:
     name: str
     lines: list[str]
     root: Value = None
-    keys: dict[Path, Place] = field(default_factory=dict)
-    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[KeyPath, Place] = field(default_factory=dict)
+    values: dict[KeyPath, Place] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: KeyPath) -> Place:
         """Return the place of a value, or of the nearest thing around it that is written."""
         while path:
             if path in self.values:
@@ -49,11 +49,11 @@ class Document:
             path = path[:-1]
         return self.values.get((), Place(file=self.name))
 
-    def key_place(self, path: Path) -> Place:
+    def key_place(self, path: KeyPath) -> Place:
         """Return the place of a key, or of the nearest thing around it that is written."""
         return self.keys.get(path) or self.place(path)
 
-    def put(self, path: Path, other: "Document") -> None:
+    def put(self, path: KeyPath, other: "Document") -> None:
         """Replace one value by another text's; parents are made where they are missing."""
         parent = self._parent(path)
         if parent is None:
@@ -66,7 +66,7 @@ class Document:
         self.keys |= {path + below: place for below, place in other.keys.items()}
         self.findings += other.findings
 
-    def _parent(self, path: Path) -> dict[str, Value] | None:
+    def _parent(self, path: KeyPath) -> dict[str, Value] | None:
         if self.root is None:
             self.root = {}
         parent: Value = self.root
@@ -109,7 +109,7 @@ class _Reader:
     def read(self, node: yaml.Node) -> None:
         self._document.root = self._value(node, ())
 
-    def _value(self, node: yaml.Node, path: Path) -> Value:
+    def _value(self, node: yaml.Node, path: KeyPath) -> Value:
         self._document.values[path] = self._place(node)
         self._count += 1
         if len(path) > DEPTH_MAX or self._count > VALUES_MAX:
@@ -134,7 +134,7 @@ class _Reader:
             return None if node.value in NULLS else str(node.value)
         return Quoted(node.value)
 
-    def _entries(self, node: yaml.Node, path: Path) -> Iterator[tuple[str, Value]]:
+    def _entries(self, node: yaml.Node, path: KeyPath) -> Iterator[tuple[str, Value]]:
         seen: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -142,7 +142,7 @@ class _Reader:
                     Code.SHAPE, path, key, "a key must be a word", "did you forget quotes?"
                 )
                 continue
-            here: Path = (*path, key.value)
+            here: KeyPath = (*path, key.value)
             if key.value in seen:
                 what = f"key {quoted(key.value)} appears twice"
                 mend = f"first in line {seen[key.value]}: remove one of the two"
@@ -152,7 +152,9 @@ class _Reader:
             self._document.keys[here] = self._place(key)
             yield key.value, self._value(value, here)
 
-    def _complain(self, code: Code, path: Path, node: yaml.Node, what: str, mend: str = "") -> None:
+    def _complain(
+        self, code: Code, path: KeyPath, node: yaml.Node, what: str, mend: str = ""
+    ) -> None:
         self._document.findings.append(_finding(code, self._place(node), what, mend, path))
 
     def _place(self, node: yaml.Node) -> Place:
@@ -171,7 +173,7 @@ class _Reader:
         )
 
 
-def _finding(code: Code, place: Place, what: str, mend: str, path: Path = ()) -> Finding:
+def _finding(code: Code, place: Place, what: str, mend: str, path: KeyPath = ()) -> Finding:
     return Finding(
         severity=Severity.ERROR, code=code, path=dotted(path), text=what, help=mend, place=place
     )

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping
 
 from shared.settings import schema
 from shared.settings.document import Document, read
-from shared.settings.findings import Code, Finding, Path, Place, Severity, dotted
-from shared.settings.kinds import did_you_mean
+from shared.settings.findings import Code, Finding, KeyPath, Place, Severity
+from shared.settings.kinds import nearest
 
 PREFIX = "EQUIPOISE_"
 JOINT = "__"
 NEAR_ENOUGH = 0.8  # a variable so near to one of ours is a mistake, not somebody else's
 
 # Names of their own for what people set most; they win over the general ones.
-SHORT: Mapping[str, Path] = {
+SHORT: Mapping[str, KeyPath] = {
     "EQUIPOISE_KEY_FILE": ("key",),
     "EQUIPOISE_LOG_FORMAT": ("telemetry", "log", "format"),
     "EQUIPOISE_LOG_LEVEL": ("telemetry", "log", "level"),
@@ -55,13 +55,13 @@ def override(document: Document, environ: Mapping[str, str]) -> list[Finding]:
     return findings
 
 
-def variables(document: Document) -> dict[str, Path]:
+def variables(document: Document) -> dict[str, KeyPath]:
     """Return every variable that can change this document, with the path it changes."""
     paths = {PREFIX + JOINT.join(map(_part, path)): path for path in _paths(document)}
     return {**paths, **SHORT}
 
 
-def variable_of(path: Path) -> str:
+def variable_of(path: KeyPath) -> str:
     """Return the variable that changes a key."""
     short = next((name for name, of in SHORT.items() if of == path), None)
     return short or PREFIX + JOINT.join(map(_part, path))
@@ -71,17 +71,17 @@ def _part(part: str | int) -> str:
     return str(part).upper().replace("-", "_")
 
 
-def _paths(document: Document) -> Iterator[Path]:
+def _paths(document: Document) -> Iterator[KeyPath]:
     root = document.root if isinstance(document.root, dict) else {}
     for path in _below(schema.File, root, ()):
         if path[0] not in NOT_BY_VARIABLE:
             yield path
 
 
-def _below(section: schema.SectionType, written: object, path: Path) -> Iterator[Path]:
+def _below(section: schema.SectionType, written: object, path: KeyPath) -> Iterator[KeyPath]:
     entries = written if isinstance(written, dict) else {}
     for key, field in schema.fields(section).items():
-        here: Path = (*path, key)
+        here: KeyPath = (*path, key)
         yield here
         inner, many = schema.section_of(field)
         if inner is None:
@@ -94,7 +94,7 @@ def _below(section: schema.SectionType, written: object, path: Path) -> Iterator
             yield from _below(inner, entry, (*here, name))
 
 
-def _value(path: Path, variable: str, text: str) -> Document:
+def _value(path: KeyPath, variable: str, text: str) -> Document:
     """Return a variable's text as a document: YAML where the key holds more than one value."""
     field = schema.field_at(path)
     assert field is not None
@@ -112,7 +112,7 @@ def _place(variable: str, text: str) -> Place:
     return Place(file=variable, line=1, column=1, length=len(text), excerpt=text)
 
 
-def _unknown(variable: str, value: str, known: Mapping[str, Path]) -> Finding:
+def _unknown(variable: str, value: str, known: Mapping[str, KeyPath]) -> Finding:
     if variable == SECRET:
         return Finding(
             severity=Severity.ERROR,
@@ -123,7 +123,7 @@ def _unknown(variable: str, value: str, known: Mapping[str, Path]) -> Finding:
             place=Place(file=variable),
         )
     names = [name.removeprefix(PREFIX) for name in (*known, *OUTSIDE)]
-    near = did_you_mean(variable.removeprefix(PREFIX), names, cutoff=NEAR_ENOUGH, prefix=PREFIX)
+    near = nearest(variable.removeprefix(PREFIX), names, cutoff=NEAR_ENOUGH)
     if not near and JOINT not in variable:
         return Finding(
             severity=Severity.WARNING,
@@ -138,19 +138,16 @@ def _unknown(variable: str, value: str, known: Mapping[str, Path]) -> Finding:
         code=Code.VARIABLE,
         path="",
         text="there is no setting of this name",
-        help=near or "nodes and services are named in the file; a variable changes what is there",
+        help=f"did you mean '{PREFIX}{near}'?"
+        if near
+        else "nodes and services are named in the file; a variable changes what is there",
         place=_place(variable, value),
     )
 
 
-def origin(document: Document, path: Path) -> str:
+def origin(document: Document, path: KeyPath) -> str:
     """Return where a value comes from: a line of the file, a variable, or the defaults."""
     place = document.values.get(path)
     if place is None:
         return "default"
     return f"{place.file}:{place.line}" if place.file == document.name else place.file
-
-
-def described(path: Path) -> str:
-    """Return a path with its variable, as the documentation shows them together."""
-    return f"{dotted(path)} ({variable_of(path)})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-Path: TypeAlias = tuple[str | int, ...]  # keys and list indexes from the root of the file
+KeyPath: TypeAlias = tuple[str | int, ...]  # keys and list indexes from the root of the file
 
 SHOWN_MAX = 100  # a file with more problems has one cause: the wrong file
 EXCERPT_MAX = 120  # characters of a source line: what fits a wide terminal
@@ -192,7 +192,7 @@ def verdict(findings: Iterable[Finding], name: str) -> str:
     return f"{printable(name)}: {', '.join(counted)}{outcome}"
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """Return a path as people write it: nodes.node-a.address, bus.servers[1]."""
     text = ""
     for part in path:

@@ -29,6 +29,7 @@ URL_MAX = 2048  # what every HTTP library takes
 STATUS_MIN, STATUS_MAX = 100, 599
 RATE_MAX = 1_000_000  # requests/s of one instance; ten times what HAProxy was seen to do
 MOVES_MAX = 1_000
+WORDS = "words"  # a key of our own in pydantic's JSON Schema, not in the published one
 UNITS: Mapping[str, Duration] = {"ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR}
 
 NAME_PATTERN = "^[a-z](-?[a-z0-9])*$"
@@ -68,8 +69,8 @@ class Kind:
     def __get_pydantic_json_schema__(
         self, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Tell editors what this module checks."""
-        return dict(self.schema)
+        """Tell editors what this module checks; `json_schema` moves the words."""
+        return {**self.schema, WORDS: self.words}
 
     def _validated(self, value: object) -> object:
         if value is None:
@@ -384,7 +385,7 @@ def rate() -> Kind:
 def moves() -> Kind:
     """Return the kind of a number of moves within a time."""
     limits = duration("1m", "24h")
-    words = f"such as '6 per 10m': 1 to {MOVES_MAX} moves within {limits.words}"
+    words = f"1 to {MOVES_MAX} moves per {limits.words}, such as '6 per 10m'"
 
     def read(value: str) -> tuple[int, Duration]:
         if not re.fullmatch(MOVES_PATTERN, value):
@@ -412,11 +413,17 @@ def file_path() -> Kind:
     return Kind("the path of a file", read, str, schema)
 
 
-def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6, prefix: str = "") -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a suggestion for a mistyped word; empty when nothing is near."""
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return the known word that is most like this one; empty when none is."""
     words = {known_word.lower(): known_word for known_word in sorted(known)}
     near = get_close_matches(word.lower()[:PATH_MAX], words, n=1, cutoff=cutoff)
-    return f"did you mean '{prefix}{words[near[0]]}'?" if near else ""
+    return words[near[0]] if near else ""
 
 
 def listed(words: Iterable[str], conjunction: str = "and") -> str:

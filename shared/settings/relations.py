@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from shared.cluster import Mode, Protocol
 from shared.instant import MILLISECOND
 from shared.rules import WEIGHT_MAX
-from shared.settings.findings import Code, Path, Severity
+from shared.settings.findings import Code, KeyPath, Severity
 from shared.settings.kinds import did_you_mean, listed, name_complaint, written_duration
 from shared.settings.schema import (
     NODES_MAX,
@@ -36,7 +36,7 @@ class Complaint:
 
     severity: Severity
     code: Code
-    about: tuple[Path, ...]  # the first is where it is shown; the others it depends on
+    about: tuple[KeyPath, ...]  # the first is where it is shown; the others it depends on
     text: str
     help: str
     at_key: bool = False  # whether the key is the culprit, not its value
@@ -59,13 +59,13 @@ def complaints(file: File) -> Iterator[Complaint]:
 
 
 def _error(
-    code: Code, about: Iterable[Path], text: str, mend: str, *, at_key: bool = False
+    code: Code, about: Iterable[KeyPath], text: str, mend: str, *, at_key: bool = False
 ) -> Complaint:
     return Complaint(Severity.ERROR, code, tuple(about), text, mend, at_key)
 
 
 def _warning(
-    code: Code, about: Iterable[Path], text: str, mend: str, *, at_key: bool = False
+    code: Code, about: Iterable[KeyPath], text: str, mend: str, *, at_key: bool = False
 ) -> Complaint:
     return Complaint(Severity.WARNING, code, tuple(about), text, mend, at_key)
 
@@ -96,9 +96,9 @@ def _counts(file: File) -> Iterator[Complaint]:
         yield _warning(Code.NO_WITNESS, [("nodes",), ("witness",)], text, mend, at_key=True)
 
 
-def members(file: File) -> dict[Path, tuple[str, str]]:
+def members(file: File) -> dict[KeyPath, tuple[str, str]]:
     """Return the name and address of each member by the path of its address."""
-    found: dict[Path, tuple[str, str]] = {
+    found: dict[KeyPath, tuple[str, str]] = {
         ("nodes", name, "address"): (name, node.address) for name, node in file.nodes.items()
     }
     if file.witness is not None:
@@ -107,7 +107,7 @@ def members(file: File) -> dict[Path, tuple[str, str]]:
 
 
 def _addresses(file: File) -> Iterator[Complaint]:
-    first: dict[str, tuple[Path, str]] = {}
+    first: dict[str, tuple[KeyPath, str]] = {}
     for path, (name, address) in members(file).items():
         if address in first:
             other_path, other = first[address]
@@ -136,7 +136,7 @@ def _capacities(file: File) -> Iterator[Complaint]:
 
 def _homes(file: File) -> Iterator[Complaint]:
     for name, service in file.services.items():
-        path: Path = ("services", name, "home")
+        path: KeyPath = ("services", name, "home")
         if service.home is None:
             continue
         if service.home not in file.nodes:
@@ -159,14 +159,14 @@ def _ports(file: File) -> Iterator[Complaint]:
     for name, service in file.services.items():
         if service.listen in listening:
             other = listening[service.listen]
-            about: list[Path] = [("services", name, "listen"), ("services", other, "listen")]
+            about: list[KeyPath] = [("services", name, "listen"), ("services", other, "listen")]
             text = f"{other} listens on port {service.listen} too"
             mend = "a port of the load balancer leads to one service: choose another"
             yield _error(Code.PORTS, about, text, mend)
         listening.setdefault(service.listen, name)
     instances: dict[int, str] = {}
     for name, service in file.services.items():
-        path: Path = ("services", name, "port")
+        path: KeyPath = ("services", name, "port")
         if service.port in listening:
             other = listening[service.port]
             text = f"the load balancer listens on port {service.port} for {other}"
@@ -182,7 +182,7 @@ def _ports(file: File) -> Iterator[Complaint]:
 
 def _probes(file: File) -> Iterator[Complaint]:
     for name, service in file.services.items():
-        path: Path = ("services", name, "probe")
+        path: KeyPath = ("services", name, "probe")
         yield from _probe_kind(service, path)
         probe = service.probe
         if probe is None:
@@ -200,9 +200,9 @@ def _probes(file: File) -> Iterator[Complaint]:
             )
 
 
-def _probe_kind(service: ServiceSection, path: Path) -> Iterator[Complaint]:
+def _probe_kind(service: ServiceSection, path: KeyPath) -> Iterator[Complaint]:
     """Yield what is unclear about how to probe: HTTP services say it, TCP is TCP's default."""
-    about: list[Path] = [path, (*path, BELOW), (*path[:-1], "protocol")]
+    about: list[KeyPath] = [path, (*path, BELOW), (*path[:-1], "protocol")]
     probe = service.probe
     if probe is not None and probe.http is not None and probe.tcp is not None:
         mend = "an HTTP answer proves the connection too: remove 'tcp'"
@@ -226,14 +226,16 @@ def _identities(file: File) -> Iterator[Complaint]:
         asks_http = service.probe is not None and service.probe.http is not None
         if service.identity is None or service.protocol is Protocol.HTTP or asks_http:
             continue
-        about: list[Path] = [("services", name, key) for key in ("identity", "protocol", "probe")]
+        about: list[KeyPath] = [
+            ("services", name, key) for key in ("identity", "protocol", "probe")
+        ]
         text = "the identity is asked over HTTP, but the service and its probe speak TCP"
         mend = "right only if the instances answer HTTP on their port too"
         yield _warning(Code.IDENTITY, about, text, mend, at_key=True)
 
 
 def _servers(file: File) -> Iterator[Complaint]:
-    path: Path = ("bus", "servers")
+    path: KeyPath = ("bus", "servers")
     servers = file.bus.servers
     if "servers" not in file.bus.model_fields_set:
         return
@@ -258,7 +260,7 @@ def _server_ports(file: File) -> Iterator[Complaint]:
             for key, port in (("listen", service.listen), ("port", service.port)):
                 if port == parts.port:
                     text = f"the bus server of {node} listens on port {port}"
-                    about: list[Path] = [("services", name, key), ("bus", "servers", index)]
+                    about: list[KeyPath] = [("services", name, key), ("bus", "servers", index)]
                     yield _error(Code.PORTS, about, text, "choose another port")
 
 
@@ -273,7 +275,7 @@ def _beats(file: File) -> Iterator[Complaint]:
             if port == heartbeat.port:
                 text = f"port {port} is the heartbeat's too (UDP)"
                 mend = "both work, but firewall rules and people confuse them: choose another"
-                about: list[Path] = [("services", name, key), ("heartbeat", "port")]
+                about: list[KeyPath] = [("services", name, key), ("heartbeat", "port")]
                 yield _warning(Code.NEAR_PORT, about, text, mend)
 
 

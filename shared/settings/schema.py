@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from shared.cluster import FailbackMode, Mode, Protocol
 from shared.instant import Duration
 from shared.settings import kinds
-from shared.settings.findings import Path
+from shared.settings.findings import KeyPath
 from shared.settings.kinds import NAME_MAX, NAME_PATTERN, PORT_MAX
 
 VERSION = 1
@@ -106,8 +106,16 @@ class BusSection(Section):
     )
 
 
+def _schema_of_probe(schema: dict[str, Any]) -> None:
+    """Tell editors that a probe is of one kind."""
+    _schema_of_section(schema)
+    schema["not"] = {"required": ["http", "tcp"]}
+
+
 class ProbeSection(Section):
     """How an instance is asked whether it works: by HTTP, or by a TCP connection."""
+
+    model_config = ConfigDict(json_schema_extra=_schema_of_probe)
 
     http: Annotated[str | None, kinds.http_path()] = optional(
         "Ask this path of the instance.",
@@ -279,12 +287,11 @@ class TelemetrySection(Section):
     log: Annotated[LogSection, FILLED] = sectioned("The programs' logs.")
 
 
-def _map(noun: str, minimum: int, maximum: int) -> dict[str, Any]:
+def _named(minimum: int, maximum: int) -> dict[str, Any]:
     return {
         "minProperties": minimum,
         "maxProperties": maximum,
         "propertyNames": {"pattern": NAME_PATTERN, "maxLength": NAME_MAX},
-        "description": noun,
     }
 
 
@@ -297,7 +304,7 @@ class File(Section):
         json_schema_extra={"const": VERSION},
     )
     cluster: Annotated[str, kinds.name()] = Field(
-        description="The cluster's name. What it says is heard by clusters of this name only.",
+        description="The cluster's name. Messages of clusters with another name are ignored.",
         examples=["shop"],
     )
     key: Annotated[str, kinds.file_path()] = Field(
@@ -309,7 +316,7 @@ class File(Section):
         description=f"The machines that serve, {NODES_MIN} to {NODES_MAX}, by name. The first is "
         "the primary: it wins ties; beyond that they are equals.",
         examples=[{"node-a": {"address": "10.0.0.11"}, "node-b": {"address": "10.0.0.12"}}],
-        json_schema_extra=_map("A node's name.", NODES_MIN, NODES_MAX),
+        json_schema_extra=_named(NODES_MIN, NODES_MAX),
     )
     witness: Annotated[WitnessSection | None, FILLED] = optional(
         "A further machine that votes and hosts the bus, but serves no traffic.",
@@ -319,7 +326,7 @@ class File(Section):
     services: Annotated[dict[str, Annotated[ServiceSection, FILLED]], FILLED] = Field(
         description=f"What the nodes serve, 1 to {SERVICES_MAX}, by name.",
         examples=[{"shop": {"listen": 80, "port": 8080, "probe": {"http": "/healthz"}}}],
-        json_schema_extra=_map("A service's name.", 1, SERVICES_MAX),
+        json_schema_extra=_named(1, SERVICES_MAX),
     )
     heartbeat: Annotated[HeartbeatSection, FILLED] = sectioned(
         "How members say that they are alive."
@@ -354,7 +361,7 @@ def _sections(annotation: object) -> Iterator[SectionType]:
         yield from _sections(inner)
 
 
-def field_at(path: Path) -> FieldInfo | None:
+def field_at(path: KeyPath) -> FieldInfo | None:
     """Return the field that a path of the file leads to; None for names and unknown keys."""
     section: SectionType | None = File
     field: FieldInfo | None = None
@@ -370,7 +377,7 @@ def field_at(path: Path) -> FieldInfo | None:
     return field
 
 
-def section_at(path: Path) -> SectionType | None:
+def section_at(path: KeyPath) -> SectionType | None:
     """Return the section whose keys a mapping at a path may have; None where names stand."""
     section: SectionType | None = File
     named = False

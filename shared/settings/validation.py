@@ -14,10 +14,21 @@ from pydantic import ValidationError
 
 from shared.settings import schema
 from shared.settings.document import Document, Value
-from shared.settings.findings import Code, Finding, Path, Place, Severity, dotted, quoted
-from shared.settings.kinds import did_you_mean
+from shared.settings.findings import Code, Finding, KeyPath, Place, Severity, dotted, quoted
+from shared.settings.kinds import nearest
 from shared.settings.schema import File
 
+# What other programs call our keys; a mistyped word may be near to one of these.
+OTHER_NAMES: Mapping[str, str] = {
+    "check": "probe",
+    "health": "probe",
+    "host": "address",
+    "interval": "every",
+    "ip": "address",
+    "period": "every",
+    "share": "capacity",
+    "weight": "capacity",
+}
 BELOW = "*"  # ends a path that stands for everything below it
 KEY_COMMAND = "(umask 077; head -c 32 /dev/urandom | base64 > {path})"
 
@@ -28,9 +39,9 @@ class Validated:
 
     file: File
     findings: tuple[Finding, ...]
-    replaced: frozenset[Path]
+    replaced: frozenset[KeyPath]
 
-    def stands(self, path: Path) -> bool:
+    def stands(self, path: KeyPath) -> bool:
         """Return whether a value is what was written or its default; '*': and all below it."""
         *around, last = path
         if last == BELOW and any(bad[: len(around)] == tuple(around) for bad in self.replaced):
@@ -47,10 +58,10 @@ def validate(document: Document) -> Validated:
     if not isinstance(tree, dict):
         findings.append(_shape(document, (), tree, "a mapping"))
         tree = {}
-        replaced: set[Path] = {(key,) for key in schema.fields(File)}
+        replaced: set[KeyPath] = {(key,) for key in schema.fields(File)}
         misfits: list[Mapping[str, Any]] = []
     else:
-        misfits = _misfits(tree)
+        misfits = _unexplained(_misfits(tree))
         findings += [_finding(document, misfit) for misfit in misfits]
         replaced = {_replaceable(tuple(misfit["loc"])) for misfit in misfits}
     for path in sorted(replaced, key=len):
@@ -73,13 +84,23 @@ def _misfits(tree: object) -> list[Mapping[str, Any]]:
     return []
 
 
-def _replaceable(path: Path) -> Path:
+def _unexplained(misfits: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return misfits without required keys that are there, mistyped."""
+    meant = {
+        (*misfit["loc"][:-1], _meant(tuple(misfit["loc"])))
+        for misfit in misfits
+        if misfit["type"] == "extra_forbidden"
+    }
+    return [m for m in misfits if m["type"] != "missing" or tuple(m["loc"]) not in meant]
+
+
+def _replaceable(path: KeyPath) -> KeyPath:
     """Return the path itself, or the whole list when it is of an entry."""
     numbers = [i for i, part in enumerate(path) if isinstance(part, int)]
     return path[: numbers[0]] if numbers else path
 
 
-def _replace(tree: dict[str, Any], path: Path) -> None:
+def _replace(tree: dict[str, Any], path: KeyPath) -> None:
     """Put the default or the example where something does not fit."""
     *parents, last = path
     section: Any = tree
@@ -92,7 +113,7 @@ def _replace(tree: dict[str, Any], path: Path) -> None:
         section[str(last)] = example
 
 
-def _example(path: Path) -> Value:
+def _example(path: KeyPath) -> Value:
     """Return what may stand in for a required value, or for what bears a name."""
     field = schema.field_at(path)
     if field is not None:
@@ -110,7 +131,7 @@ def _as_written(example: object) -> Value:
 
 
 def _finding(document: Document, misfit: Mapping[str, Any]) -> Finding:
-    path: Path = tuple(misfit["loc"])
+    path: KeyPath = tuple(misfit["loc"])
     match misfit["type"]:
         case "extra_forbidden":
             return _unknown(document, path)
@@ -128,13 +149,13 @@ def _finding(document: Document, misfit: Mapping[str, Any]) -> Finding:
             return _error(Code.of(code), document.place(path), path, context["text"], mend)
 
 
-def _unknown(document: Document, path: Path) -> Finding:
+def _unknown(document: Document, path: KeyPath) -> Finding:
     section = schema.section_at(path[:-1])
     assert section is not None
     known = tuple(schema.fields(section))
     key = str(path[-1])
-    mends = [did_you_mean(key, known), _elsewhere(key, path[:-1])]
-    mend = next((words for words in mends if words), "")
+    meant = _meant(path)
+    mend = f"did you mean '{meant}'?" if meant else _elsewhere(key, path[:-1])
     allowed = f"keys allowed here: {', '.join(sorted(known))}"
     mend = f"{mend} {allowed}" if mend else allowed
     return _error(
@@ -142,7 +163,16 @@ def _unknown(document: Document, path: Path) -> Finding:
     )
 
 
-def _elsewhere(key: str, here: Path) -> str:
+def _meant(path: KeyPath) -> str:
+    """Return the key that an unknown one probably stands for; empty when none is near."""
+    section = schema.section_at(path[:-1])
+    known = schema.fields(section) if section is not None else {}
+    others = {other: key for other, key in OTHER_NAMES.items() if key in known}
+    near = nearest(str(path[-1]), (*known, *others))
+    return others.get(near, near)
+
+
+def _elsewhere(key: str, here: KeyPath) -> str:
     """Return where a key belongs, when there is exactly one such place."""
     places = [path for path in _all_keys(schema.File, ()) if path[-1] == key]
     if len(places) != 1 or places[0][:-1] == here:
@@ -152,16 +182,16 @@ def _elsewhere(key: str, here: Path) -> str:
     return f"it belongs under '{dotted(places[0][:-1])}';"
 
 
-def _all_keys(section: schema.SectionType, path: Path) -> Iterable[Path]:
+def _all_keys(section: schema.SectionType, path: KeyPath) -> Iterable[KeyPath]:
     for key, field in schema.fields(section).items():
-        here: Path = (*path, key)
+        here: KeyPath = (*path, key)
         yield here
         inner, many = schema.section_of(field)
         if inner is not None:
             yield from _all_keys(inner, (*here, "NAME") if many else here)
 
 
-def _missing(document: Document, path: Path) -> Finding:
+def _missing(document: Document, path: KeyPath) -> Finding:
     field = schema.field_at(path)
     assert field is not None
     assert field.examples is not None
@@ -178,7 +208,7 @@ def _missing(document: Document, path: Path) -> Finding:
     return _error(Code.MISSING, place, path, f"required key '{key}' is missing", mend)
 
 
-def _shape(document: Document, path: Path, value: object, needed: str) -> Finding:
+def _shape(document: Document, path: KeyPath, value: object, needed: str) -> Finding:
     if isinstance(value, str):
         got = quoted(value)
     elif value is None:
@@ -193,7 +223,7 @@ def _shape(document: Document, path: Path, value: object, needed: str) -> Findin
     return _error(Code.SHAPE, document.place(path), path, text, mend)
 
 
-def _default_words(path: Path) -> str:
+def _default_words(path: KeyPath) -> str:
     field = schema.field_at(path)
     if field is None or field.is_required():
         return "write one"
@@ -202,7 +232,7 @@ def _default_words(path: Path) -> str:
     return f"write one, or remove the line for the default, {field.default}"
 
 
-def _error(code: Code, place: Place, path: Path, text: str, mend: str) -> Finding:
+def _error(code: Code, place: Place, path: KeyPath, text: str, mend: str) -> Finding:
     return Finding(
         severity=Severity.ERROR, code=code, path=dotted(path), text=text, help=mend, place=place
     )
