@@ -20,7 +20,7 @@ the environment at import, and this module costs nothing: programs that only nee
 `python -m shared.settings` rewrites `docs/configuration.md` from the schema.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.cluster import Cluster
@@ -32,7 +32,7 @@ class Settings:
 
     cluster: Cluster
     member: str  # who we are: a node's name, or `witness`; "" for the command line
-    key: bytes  # of the cluster, for UDP beats; never printed
+    key: bytes = field(repr=False)  # of the cluster, for UDP beats; never printed
     run_directory: Path  # sockets and what a restart may lose
     state_directory: Path  # what a restart must find again
     otlp_endpoint: str | None  # None: traces are off and cost nothing

@@ -21,7 +21,14 @@ DEPTH_MAX = 12  # the schema needs 5
 VALUES_MAX = 50_000  # 200 services and 100 nodes with all keys are 5,000; aliases multiply
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML 1.1 counts lines
 NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-OWN_TAGS = "tag:yaml.org,2002:"
+# What PyYAML gives to values without a tag of their own.
+PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in (
+        *("bool", "float", "int", "merge", "null", "str", "timestamp", "value"),
+        *("map", "seq"),
+    )
+)
 
 
 class Quoted(str):
@@ -42,16 +49,14 @@ class Document:
     findings: list[Finding] = field(default_factory=list)
 
     def place(self, path: KeyPath) -> Place:
-        """Return the place of a value, or of the nearest thing around it that is written."""
-        while path:
-            if path in self.values:
-                return self.values[path]
-            path = path[:-1]
-        return self.values.get((), Place(file=self.name))
+        """Return the place of a value, or of the nearest key around it that is written."""
+        return self.values.get(path) or self.key_place(path)
 
     def key_place(self, path: KeyPath) -> Place:
-        """Return the place of a key, or of the nearest thing around it that is written."""
-        return self.keys.get(path) or self.place(path)
+        """Return the place of a key, or of the nearest key around it that is written."""
+        while path and path not in self.keys:
+            path = path[:-1]
+        return self.keys.get(path) or Place(file=self.name, line=1, column=1)
 
     def put(self, path: KeyPath, other: "Document") -> None:
         """Replace one value by another text's; parents are made where they are missing."""
@@ -64,6 +69,7 @@ class Document:
                 del places[old]
         self.values |= {path + below: place for below, place in other.values.items()}
         self.keys |= {path + below: place for below, place in other.keys.items()}
+        self.keys[path] = other.place(())
         self.findings += other.findings
 
     def _parent(self, path: KeyPath) -> dict[str, Value] | None:
@@ -110,7 +116,9 @@ class _Reader:
         self._document.root = self._value(node, ())
 
     def _value(self, node: yaml.Node, path: KeyPath) -> Value:
-        self._document.values[path] = self._place(node)
+        block = isinstance(node, yaml.CollectionNode) and not node.flow_style
+        key = self._document.keys.get(path) if block else None  # where a person looks for a block
+        self._document.values[path] = key or self._place(node)
         self._count += 1
         if len(path) > DEPTH_MAX or self._count > VALUES_MAX:
             if self._count <= VALUES_MAX or self._count == VALUES_MAX + 1:
@@ -118,7 +126,7 @@ class _Reader:
                     Code.SIZE, path, node, "this is nested too deeply or grows too large"
                 )
             return None
-        if not node.tag.startswith(OWN_TAGS):
+        if node.tag not in PLAIN_TAGS:
             what = f"the tag {quoted(node.tag)} means nothing here"
             self._complain(Code.SYNTAX, path, node, what, "remove what begins with '!'")
         match node:
@@ -179,6 +187,14 @@ def _finding(code: Code, place: Place, what: str, mend: str, path: KeyPath = ())
     )
 
 
+# Where the beginning of something unfinished is the place to look at, not where it was noticed.
+BEGUN = (
+    "while scanning a quoted scalar",
+    "while scanning a simple key",
+    "while parsing a flow sequence",
+    "while parsing a flow mapping",
+)
+
 # What PyYAML says, and what that means to a person: searched in order, the first match counts.
 SYNTAX_WORDS: tuple[tuple[str, str, str], ...] = (
     (r"found character '\\t'", "a tab cannot start a token", "indent with spaces"),
@@ -194,7 +210,7 @@ SYNTAX_WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "could not find expected ':'",
-        "a key without ':' stands before this line",
+        "this key has no ':'",
         "write 'key: value'",
     ),
     (
@@ -234,7 +250,7 @@ def _syntax(document: Document, error: yaml.YAMLError) -> Finding:
     place = Place(file=document.name)
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        if error.context == "while scanning a quoted scalar":
+        if error.context in BEGUN:
             mark = error.context_mark or mark
         if mark is not None:
             place = _at(document, mark.line, mark.column)

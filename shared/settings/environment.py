@@ -6,7 +6,9 @@ capacity of node-a is `EQUIPOISE_NODES__NODE_A__CAPACITY`. Nodes and services ar
 file; variables change what is there. An empty variable is one that is not set.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from shared.settings import schema
 from shared.settings.document import Document, read
@@ -15,7 +17,7 @@ from shared.settings.kinds import nearest
 
 PREFIX = "EQUIPOISE_"
 JOINT = "__"
-NEAR_ENOUGH = 0.8  # a variable so near to one of ours is a mistake, not somebody else's
+NEAR_ENOUGH = 0.85  # a variable so near to one of ours is a mistake, not somebody else's
 
 # Names of their own for what people set most; they win over the general ones.
 SHORT: Mapping[str, KeyPath] = {
@@ -99,12 +101,17 @@ def _value(path: KeyPath, variable: str, text: str) -> Document:
     field = schema.field_at(path)
     assert field is not None
     is_list = getattr(field.annotation, "__origin__", None) is list
-    if is_list and not text.startswith("["):
-        text = f"[{text}]"  # commas alone make a list: nats://a:4222,nats://b:4222
-    if is_list or schema.section_of(field)[0] is not None:
+    if schema.section_of(field)[0] is not None or (is_list and text.startswith("[")):
         return read(text, variable)
     document = Document(name=variable, lines=[text], root=text)
     document.values[()] = _place(variable, text)
+    if is_list:  # nats://a:4222,nats://b:4222
+        entries = list(re.finditer(r"[^,\s][^,]*", text))
+        document.root = [entry[0].rstrip() for entry in entries]
+        for index, entry in enumerate(entries):
+            document.values[(index,)] = replace(
+                document.values[()], column=entry.start() + 1, length=len(entry[0].rstrip())
+            )
     return document
 
 
@@ -122,8 +129,7 @@ def _unknown(variable: str, value: str, known: Mapping[str, KeyPath]) -> Finding
             help="write the path of its file into EQUIPOISE_KEY_FILE",
             place=Place(file=variable),
         )
-    names = [name.removeprefix(PREFIX) for name in (*known, *OUTSIDE)]
-    near = nearest(variable.removeprefix(PREFIX), names, cutoff=NEAR_ENOUGH)
+    near = _nearest(variable, (*known, *OUTSIDE))
     if not near and JOINT not in variable:
         return Finding(
             severity=Severity.WARNING,
@@ -138,11 +144,23 @@ def _unknown(variable: str, value: str, known: Mapping[str, KeyPath]) -> Finding
         code=Code.VARIABLE,
         path="",
         text="there is no setting of this name",
-        help=f"did you mean '{PREFIX}{near}'?"
+        help=f"did you mean '{near}'?"
         if near
         else "nodes and services are named in the file; a variable changes what is there",
         place=_place(variable, value),
     )
+
+
+def _nearest(variable: str, known: Iterable[str]) -> str:
+    """Return the variable that was probably meant: mistyped, or with too few underscores."""
+    flat = {name.replace(JOINT, "_"): name for name in known}
+    if variable.replace(JOINT, "_") in flat:
+        return flat[variable.replace(JOINT, "_")]
+    # Image builders and orchestrators make variables like EQUIPOISE_SERVICE_HOST.
+    alike = [name for name in flat.values() if (JOINT in name) == (JOINT in variable)]
+    names = [name.removeprefix(PREFIX) for name in alike]
+    near = nearest(variable.removeprefix(PREFIX), names, cutoff=NEAR_ENOUGH)
+    return PREFIX + near if near else ""
 
 
 def origin(document: Document, path: KeyPath) -> str:

@@ -68,8 +68,8 @@ def _comment(report: Report, path: KeyPath, value: object, *, origins: bool) -> 
 
 
 def _scalar(value: object) -> str:
-    """Return a value in one line, quoted where YAML needs it."""
-    if isinstance(value, list):
-        return f"[{', '.join(_scalar(entry) for entry in value)}]"
-    text: str = yaml.safe_dump(value, width=float("inf"), allow_unicode=True)
+    """Return a value or a list in one line, quoted where YAML needs it."""
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, width=float("inf"), allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")

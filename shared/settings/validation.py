@@ -51,29 +51,27 @@ class Validated:
 
 def validate(document: Document) -> Validated:
     """Return the file that a document describes, with all its misfits."""
-    tree: Any = copy.deepcopy(document.root)
-    if tree is None:
-        tree = {}
+    tree: Any = {} if document.root is None else copy.deepcopy(document.root)
     findings: list[Finding] = []
+    replaced: set[KeyPath] = set()
     if not isinstance(tree, dict):
         findings.append(_shape(document, (), tree, "a mapping"))
+        replaced = {(key,) for key in schema.fields(File)}
         tree = {}
-        replaced: set[KeyPath] = {(key,) for key in schema.fields(File)}
-        misfits: list[Mapping[str, Any]] = []
-    else:
-        misfits = _unexplained(_misfits(tree))
-        findings += [_finding(document, misfit) for misfit in misfits]
-        replaced = {_replaceable(tuple(misfit["loc"])) for misfit in misfits}
-    for path in sorted(replaced, key=len):
+    elif misfits := _misfits(tree):
+        findings += [_finding(document, misfit) for misfit in _unexplained(misfits)]
+        replaced |= _replace_all(tree, misfits)
+    replaced |= _replace_all(tree, _misfits(tree))  # required keys of what was emptied
+    return Validated(
+        file=File.model_validate(tree), findings=tuple(findings), replaced=frozenset(replaced)
+    )
+
+
+def _replace_all(tree: dict[str, Any], misfits: list[Mapping[str, Any]]) -> set[KeyPath]:
+    paths = {_replaceable(tuple(misfit["loc"])) for misfit in misfits}
+    for path in sorted(paths, key=len):
         _replace(tree, path)
-    return Validated(file=_validated(tree), findings=tuple(findings), replaced=frozenset(replaced))
-
-
-def _validated(tree: dict[str, Any]) -> File:
-    """Return the file; what is still missing are required keys of replaced sections."""
-    for misfit in _misfits(tree):
-        _replace(tree, _replaceable(tuple(misfit["loc"])))
-    return File.model_validate(tree)
+    return paths
 
 
 def _misfits(tree: object) -> list[Mapping[str, Any]]:
@@ -105,7 +103,9 @@ def _replace(tree: dict[str, Any], path: KeyPath) -> None:
     *parents, last = path
     section: Any = tree
     for part in parents:
-        section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and section.get(part) is None:
+            section[str(part)] = {}  # an empty section, which lacks what it needs
+        section = section[part] if isinstance(section, dict) else None
     if not isinstance(section, dict):
         return
     section.pop(str(last), None)
@@ -198,14 +198,14 @@ def _missing(document: Document, path: KeyPath) -> Finding:
     key, example = path[-1], field.examples[0]
     shown = f"{key}: {example}" if not isinstance(example, dict) else f"{key}:"
     if len(path) == 1:
-        place = Place(file=document.name, line=1, column=1, length=0)
         mend = f"add '{shown}' at the left margin"
     else:
-        place = document.key_place(path[:-1])
         mend = f"add '{shown}' under '{path[-2]}:'"
     if key == "key":
         mend += "; make the file with: " + KEY_COMMAND.format(path=example)
-    return _error(Code.MISSING, place, path, f"required key '{key}' is missing", mend)
+    return _error(
+        Code.MISSING, document.key_place(path), path, f"required key '{key}' is missing", mend
+    )
 
 
 def _shape(document: Document, path: KeyPath, value: object, needed: str) -> Finding:
