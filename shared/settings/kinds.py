@@ -245,17 +245,22 @@ def address() -> Kind:
             raise wrong(Code.ADDRESS, *_address_complaint(value)) from None
         if parsed.is_unspecified or parsed.is_multicast or value == "255.255.255.255":
             raise wrong(Code.ADDRESS, f"{value} is not the address of one machine")
-        if isinstance(parsed, ipaddress.IPv6Address) and _is_bound_to_a_link(parsed):
-            text = f"{value} is reached only with the name of an interface"
-            raise wrong(Code.ADDRESS, text, "take a global or unique local (fd00::/8) address")
+        if isinstance(parsed, ipaddress.IPv6Address):
+            _refuse_half_addresses(parsed)
         return str(parsed)
 
     schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
     return Kind("an IPv4 or IPv6 address", read, str, schema)
 
 
-def _is_bound_to_a_link(parsed: ipaddress.IPv6Address) -> bool:
-    return parsed.is_link_local or parsed.scope_id is not None
+def _refuse_half_addresses(parsed: ipaddress.IPv6Address) -> None:
+    """Refuse what only means one machine together with something else."""
+    if parsed.is_link_local or parsed.scope_id is not None:
+        text = f"{parsed} is reached only with the name of an interface"
+        raise wrong(Code.ADDRESS, text, "take a global or unique local (fd00::/8) address")
+    if parsed.ipv4_mapped is not None:
+        text = f"{parsed} is an IPv4 address in IPv6 clothing"
+        raise wrong(Code.ADDRESS, text, f"write {parsed.ipv4_mapped}")
 
 
 def _address_complaint(value: str) -> tuple[str, str]:

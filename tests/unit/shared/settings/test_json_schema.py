@@ -25,7 +25,15 @@ BEYOND_A_SCHEMA = {
     Code.FAST_HEARTBEAT, Code.NO_EFFECT, Code.SHARED_PORT, Code.IDENTITY, Code.CAPACITIES,
     Code.NEAR_PORT, Code.DUPLICATE,
 }  # fmt: skip
-RANGES_OF_TEXT = {"11s", "6 per 10s", "299-200", "0.0.0.0", "fe80::1", "witness"}
+RANGES_OF_TEXT = {
+    "11s",
+    "6 per 10s",
+    "299-200",
+    "0.0.0.0",
+    "fe80::1",
+    "::ffff:10.0.0.12",
+    "witness",
+}
 EQUAL_TO_EDITORS = {"100.0", "08080"}  # a number that is whole; a leading zero
 UNKNOWABLE = {f"«{value}»" for value in RANGES_OF_TEXT | EQUAL_TO_EDITORS}
 

@@ -390,6 +390,14 @@ MISTAKES = [
     ),
     Mistake(
         "10.0.0.12",
+        "«::ffff:10.0.0.12»",
+        "nodes.node-b.address",
+        Code.ADDRESS,
+        "is an IPv4 address in IPv6 clothing",
+        "write 10.0.0.12",
+    ),
+    Mistake(
+        "10.0.0.12",
         "«fe80::1»",
         "nodes.node-b.address",
         Code.ADDRESS,
