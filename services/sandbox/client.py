@@ -34,6 +34,8 @@ from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 TIMEOUT_US: Duration = 2 * SECOND  # what is not there by then is lost to a person
 FLUSH_EVERY_US: Duration = 50 * MILLISECOND  # so old may the picture of a reader be
+# uvloop's timers are whole milliseconds; less is none, and the loop would spin.
+PACE_MIN_US: Duration = MILLISECOND
 WAITING_MAX = 8_192  # requests under way; more than 2 s of the highest sensible load
 IDLE_MAX = 256  # kept connections per target
 ANSWER_MAX = 64 * 1024  # bytes
@@ -246,7 +248,7 @@ class Load:
             if flush_at <= now:
                 self.writer.flush(self._complete_until(due_at))
                 flush_at = now + FLUSH_EVERY_US
-            await self.clock.sleep(min(due_at, flush_at) - self.clock.now())
+            await self.clock.sleep(max(min(due_at, flush_at) - self.clock.now(), PACE_MIN_US))
         while self._waiting:
             await self.clock.sleep(FLUSH_EVERY_US)
             self._expire(self.clock.now())

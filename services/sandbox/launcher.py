@@ -28,7 +28,7 @@ from shared.clock import SystemClock
 from shared.errors import ConfigError
 from shared.instant import MILLISECOND, SECOND, Duration
 
-STOP_WITHIN_US: Duration = 10 * SECOND  # the inner program takes 3 s at most
+STOP_WITHIN_US: Duration = 10 * SECOND  # the inner program takes 6 s at most
 LOOK_EVERY_US: Duration = 20 * MILLISECOND
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -16,6 +16,7 @@ from services.sandbox.supervisor import Answers, Program, Says
 READY = Says(re.compile(rb'"event": ?"ready"'))  # a line of JSON, of a service or of a demo
 BUS_READY = Says(re.compile(rb"Server is ready"))
 NODE_SERVICES = ("heartbeat", "health_probe", "traffic_switcher", "console")
+INFRASTRUCTURE = ("nats", "haproxy", *(service.name for service in SERVICES))
 WITNESS_SERVICES = ("heartbeat", "arbiter", "console")
 RECORDS = "requests.bin"
 CLIENT_PLAN = "client.json"
@@ -99,6 +100,7 @@ class Parts:
             log=self.folder / "logs" / f"{member}.{name}.log",
             sign=sign,
             needs=needs,
+            ends_last=name in INFRASTRUCTURE,
         )
 
     def _environ(self, member: str) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Program:
     log: Path
     sign: Says | Answers
     needs: Path | None = None  # a file that somebody else makes
+    ends_last: bool = False  # others would take its end for a failure and report it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +334,11 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        alive = [keeper for keeper in self._keepers.values() if keeper.pid is not None]
+        for ends_last in (False, True):
+            await self._end([x for x in self._keepers.values() if x.program.ends_last is ends_last])
+
+    async def _end(self, keepers: Sequence[Keeper]) -> None:
+        alive = [keeper for keeper in keepers if keeper.pid is not None]
         for keeper in alive:
             _tell(keeper, signal.SIGTERM)
             _tell(keeper, signal.SIGCONT)  # one that is stopped could not hear the other

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.audit import audit_orders, distribution, summarise
+from services.sandbox.machine import find_tools
 from services.sandbox.supervisor import Stage
 from shared.clock import SystemClock
 from shared.errors import MachineError
@@ -257,6 +259,19 @@ def test_three_nodes_share_the_work_and_logs_are_kept() -> None:
         assert (Path(kept) / "node-c.shop.log").read_text()
 
 
+def test_another_haproxy_can_be_named(tmp_path: Path) -> None:
+    # The system's where it is installed; else the wheel's under another name.
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if program is None:
+        (tmp_path / "haproxy").symlink_to(find_tools(None).haproxy)
+        program = str(tmp_path / "haproxy")
+    with running_sandbox("--haproxy", program, *INFRASTRUCTURE) as running:
+        content = json.loads((running.folder / "sandbox.json").read_bytes())
+        assert content["tools"]["haproxy"] == program
+        until = SystemClock().now() + SECOND
+        assert distribution(running.recorded_until(until), "shop").keys() == {"node-a", "node-b"}
+
+
 def test_two_at_once_do_not_meet() -> None:
     with (
         runtime_directory() as runtime,
@@ -311,12 +326,14 @@ def ordinary_user_if(whom: str) -> AbstractContextManager[As]:
     return ordinary_user() if whom == "an ordinary user" else nullcontext(As())
 
 
-@pytest.mark.parametrize("victim", ["process 1", "its child that works"])
+@pytest.mark.parametrize("victim", ["process 1", "its child that works", "its parent"])
 def test_when_the_inside_is_killed_everything_ends(victim: str) -> None:
     with running_sandbox(*INFRASTRUCTURE) as running:
         namespace = namespace_of(running)
         first = first_process(running)
-        os.kill(first if victim == "process 1" else children_of(first)[0], signal.SIGKILL)
+        (unshare,) = children_of(running.launcher.pid)
+        victims = {"process 1": first, "its parent": unshare}
+        os.kill(victims.get(victim, children_of(first)[0]), signal.SIGKILL)
         assert running.launcher.wait(20) != 0
         wait_until(lambda: not in_namespace(namespace), "no process is left")
         assert not running.folder.exists()
