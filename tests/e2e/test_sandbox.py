@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -352,30 +353,31 @@ def test_told_to_end_it_leaves_nothing(ending: signal.Signals) -> None:
 
 def test_a_closed_terminal_ends_it() -> None:
     with runtime_directory() as runtime:
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(ROOT)
-            os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-            os.execv(sys.executable, [sys.executable, "-m", "services.sandbox", *INFRASTRUCTURE])
+        terminal, inside = pty.openpty()
+        launcher = subprocess.Popen(
+            ["setsid", "--ctty", sys.executable, "-m", "services.sandbox", *INFRASTRUCTURE],
+            cwd=ROOT,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+        )
+        os.close(inside)
         try:
             seen = bytearray()
             while b"is ready" not in seen:
                 assert select.select([terminal], [], [], 60)[0], "it says that it is ready"
                 seen += os.read(terminal, 4096)
-            (unshare,) = children_of(pid)
+            (unshare,) = children_of(launcher.pid)
             (first,) = children_of(unshare)
             namespace = str(Path(f"/proc/{first}/ns/pid").readlink())
             os.close(terminal)
-            wait_until(lambda: has_ended(pid), "the launcher has ended")
+            launcher.wait(20)
         finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            launcher.kill()
+            launcher.wait()
         assert not in_namespace(namespace)
         assert {path.name for path in (runtime / "equipoise").iterdir()} == {"lock"}
-
-
-def has_ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def test_an_ordinary_user_can_run_it() -> None:
