@@ -156,9 +156,8 @@ def _nearest(variable: str, known: Iterable[str]) -> str:
     flat = {name.replace(JOINT, "_"): name for name in known}
     if variable.replace(JOINT, "_") in flat:
         return flat[variable.replace(JOINT, "_")]
-    # Image builders and orchestrators make variables like EQUIPOISE_SERVICE_HOST.
-    alike = [name for name in flat.values() if (JOINT in name) == (JOINT in variable)]
-    names = [name.removeprefix(PREFIX) for name in alike]
+    # Not too near: image builders and orchestrators make variables like EQUIPOISE_SERVICE_HOST.
+    names = [name.removeprefix(PREFIX) for name in flat.values()]
     near = nearest(variable.removeprefix(PREFIX), names, cutoff=NEAR_ENOUGH)
     return PREFIX + near if near else ""
 

@@ -134,6 +134,17 @@ def test_variables_of_images_and_orchestrators_only_warn(variable: str, tmp_path
     assert report.valid
 
 
+def test_a_service_called_host_does_not_claim_an_orchestrators_variable(tmp_path: Path) -> None:
+    report = examined(VALID.replace("orders", "host"), tmp_path, EQUIPOISE_SERVICE_HOST="x")
+    assert [finding.code for finding in report.findings] == [Code.FOREIGN_VARIABLE]
+
+
+def test_a_key_that_a_variable_made_is_shown_there(tmp_path: Path) -> None:
+    variable = "EQUIPOISE_SERVICES__ORDERS__IDENTITY"
+    (finding,) = examined(VALID, tmp_path, **{variable: "{http: /version}"}).findings
+    assert (finding.code, finding.place.file) == (Code.IDENTITY, variable)
+
+
 def test_the_key_itself_is_refused_and_not_repeated(tmp_path: Path) -> None:
     report = examined(VALID, tmp_path, EQUIPOISE_KEY="hunter2hunter2hunter2")
     assert [finding.code for finding in report.findings] == [Code.SECRET]
