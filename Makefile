@@ -38,3 +38,15 @@ test: setup ## All tests: unit, properties, simulation, integration, end to end
 .PHONY: unit
 unit: setup ## The fast tests only
 	$(BIN)/python -m pytest -q tests/unit tests/properties tests/golden
+
+.PHONY: simulate
+simulate: setup ## All cores together under seeded faults: make simulate SEEDS=10000 FROM=0
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)
+
+.PHONY: golden
+golden: setup ## Record a golden file for every new type of message
+	$(BIN)/python -m tests.golden
+
+.PHONY: docs
+docs: setup ## Write the documents that are made from the code
+	$(BIN)/python -m shared.settings

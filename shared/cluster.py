@@ -90,6 +90,7 @@ class Policy:
 
     failback: FailbackMode
     after_us: Duration  # healthy for so long before a failback; doubled for each relapse
+    forget_us: Duration  # a failure later than this after the last one is no relapse
     ramp_us: Duration
     drain_us: Duration
     moves_max: int  # automatic moves per target within the window, then advise only

@@ -56,6 +56,7 @@ def cluster_file(
             "drain": "1s",
             # Drills move the same few instances again and again.
             "moves": "1000 per 10m",
+            "forget": "100ms",  # drills on the same target follow one another
         },
     }
     head = "# The sandbox's cluster; `equipoise config show` has all defaults.\n"

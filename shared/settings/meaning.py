@@ -106,6 +106,7 @@ def _policy(file: File) -> Policy:
     return Policy(
         failback=policy.failback,
         after_us=policy.after.service,
+        forget_us=policy.forget,
         ramp_us=policy.ramp,
         drain_us=policy.drain,
         moves_max=moves_max,

@@ -225,7 +225,7 @@ class AfterSection(Section):
 
     service: Annotated[Duration, kinds.duration("100ms", "24h")] = defaulting(
         "10s",
-        "An instance; doubled for each relapse up to 10m, forgotten after a quiet hour.",
+        "An instance; doubled for each relapse, up to 10m.",
     )
 
 
@@ -237,6 +237,9 @@ class PolicySection(Section):
     )
     after: Annotated[AfterSection, FILLED] = sectioned(
         "How long it must be well before a failback begins."
+    )
+    forget: Annotated[Duration, kinds.duration("100ms", "168h")] = defaulting(
+        "1h", "A failure that comes later than this after the last one is no relapse of it."
     )
     ramp: Annotated[Duration, kinds.duration("0s", "1h")] = defaulting(
         "10s",

@@ -14,7 +14,6 @@ from services.arbiter.core.plans import (
     with_instances,
 )
 from services.arbiter.core.state import (
-    QUIET_US,
     RETURNING_STATES,
     Actions,
     Instance,
@@ -59,8 +58,9 @@ def failed(
 
 def _gone(state: State, instance: Instance, why: str, now: Instant) -> Instance:
     """Return the instance taken out, its relapse counted if it failed before."""
-    relapsed = instance.failed_at is not None and now - instance.failed_at < QUIET_US
-    window = state.cluster.policy.moves_window_us
+    policy = state.cluster.policy
+    lately = instance.failed_at is not None and now - instance.failed_at < policy.forget_us
+    relapsed = lately or instance.state is InstanceState.RAMPING
     return replace(
         instance,
         state=InstanceState.OUT,
@@ -71,7 +71,7 @@ def _gone(state: State, instance: Instance, why: str, now: Instant) -> Instance:
         forced=False,
         relapses=instance.relapses + 1 if relapsed else 0,
         failed_at=now,
-        moves_at=(*(at for at in instance.moves_at if now - at < window), now),
+        moves_at=(*(at for at in instance.moves_at if now - at < policy.moves_window_us), now),
     )
 
 

@@ -33,7 +33,6 @@ SITUATION_EVERY_US: Duration = SECOND
 SAMPLES_MAX = 4  # of a switcher's counters: enough to find one from before an incident began
 RAMP_STEPS = 10
 HOLD_MAX_US: Duration = 10 * MINUTE  # where the doubling for relapses ends
-QUIET_US: Duration = 60 * MINUTE  # after which relapses are forgotten
 ALARMS_MAX = 20  # sentences shown at once; the stream has them all
 
 # Tuples, not sets: an enum's hash costs ten times a comparison.

@@ -41,6 +41,7 @@ from shared.rules import Admission, digest
 POLICY = Policy(
     failback=FailbackMode.AUTOMATIC,
     after_us=10 * SECOND,
+    forget_us=60 * MINUTE,
     ramp_us=10 * SECOND,
     drain_us=30 * SECOND,
     moves_max=6,

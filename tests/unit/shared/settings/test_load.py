@@ -64,6 +64,7 @@ def test_the_minimal_file_means_the_documented_defaults(tmp_path: Path) -> None:
     assert policy.failback is FailbackMode.AUTOMATIC
     assert (policy.after_us, policy.ramp_us) == (10 * SECOND, 10 * SECOND)
     assert (policy.drain_us, policy.override_max_us) == (30 * SECOND, 4 * HOUR)
+    assert policy.forget_us == HOUR
     assert (policy.moves_max, policy.moves_window_us) == (6, 10 * MINUTE)
 
 
