@@ -91,6 +91,8 @@ def run(
     writer = Writer(_to_stderr)
     log = _log(program, settings, clock, writer)
     logging.getLogger().handlers = [Libraries(log)]
+    for warning in settings.warnings:
+        log.warning("configuration", text=warning)
     process = _Process(program, settings, clock, log)
     code = _EndedWith(log).code_of(lambda: _loop(process.run(main, meanwhile, environ)))
     writer.close()

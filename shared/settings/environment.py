@@ -32,6 +32,7 @@ OUTSIDE: Mapping[str, str] = {
     "EQUIPOISE_NODE": "Which member this is: the name of a node, or `witness`.",
     "EQUIPOISE_RUN_DIR": "Sockets, and what a restart may lose. Default: `/run/equipoise`.",
     "EQUIPOISE_STATE_DIR": "What a restart must find again. Default: `/var/lib/equipoise`.",
+    "EQUIPOISE_HAPROXY": "The program that checks HAProxy's configuration. Default: in the PATH.",
     "EQUIPOISE_API": "Where the command line finds the console.",
     "EQUIPOISE_CONTEXT": "Which of several clusters the command line means.",
 }
