@@ -1,0 +1,160 @@
+"""`equipoise explain`: a failure from its first sign to the restoration, step by step."""
+
+from services.cli.lengths import aligned, clock_time, day, length
+from services.cli.look import Look, visible, wrapped
+from services.cli.tables import bar, table
+from services.cli.views.words import incident_state, plural, rule_text, target_text
+from shared.api import EvidenceView, IncidentView, PhaseView
+
+LABEL = 10
+BAR = 36  # columns of the bars: with names, times and a few words they fit in 80
+
+
+def explain_lines(incident: IncidentView, look: Look) -> list[str]:
+    """Return everything that is known of one incident."""
+    return [
+        *_first(incident, look),
+        "",
+        *_said("What", incident["sentence"], look),
+        *_why(incident, look),
+        *_said("Cost", _cost(incident), look),
+        *_said("Not done", incident["not_done"] or "nothing was held back", look),
+        "",
+        *_phases(incident, look),
+        "",
+        *_return(incident, look),
+        *_rules(incident, look),
+        *_said("Faster?", incident["faster"], look),
+        *_said("Trace", incident["trace_url"] or incident["trace_id"], look),
+        *_said("Events", f"equipoise events --incident {incident['id']}", look),
+    ]
+
+
+def _first(incident: IncidentView, look: Look) -> list[str]:
+    """Return what failed where and when, and how far it has come."""
+    began = f"{day(incident['began'])} {clock_time(incident['began'])} UTC"
+    planned = f" (planned by {incident['owner']})" if incident["planned"] else ""
+    target = target_text(incident["service"], incident["node"])
+    title = look.bold(f"Incident {incident['id']}")
+    lines = [f"{title}   {target}: {incident['cause']}{planned}"]
+    parts = [incident_state(incident, look), f"began {began}"]
+    if incident["phases"]:
+        whole = aligned([phase["duration_us"] for phase in incident["phases"]])[-1]
+        parts.append(f"switched in {whole} ms")
+    return [*lines, "   ".join(parts)]
+
+
+def _said(label: str, text: str, look: Look) -> list[str]:
+    """Return a labelled paragraph, or nothing if there is nothing to say."""
+    if not text:
+        return []
+    return wrapped(text, look.width, indent=" " * LABEL, first=f"{label:<{LABEL}}")
+
+
+def _why(incident: IncidentView, look: Look) -> list[str]:
+    if not incident["evidence"]:
+        asked = f"{incident['owner']} asked for it" if incident["planned"] else "not recorded"
+        return _said("Why", asked, look)
+    lines: list[str] = []
+    for item in incident["evidence"]:
+        lines += _said("" if lines else "Why", _evidence(item), look)
+    return lines
+
+
+def _evidence(item: EvidenceView) -> str:
+    value = f" {item['value']}" if item["value"] else ""
+    held = f", held against {item['threshold']}" if item["threshold"] else ""
+    age = length(item["age_us"])
+    return f"{item['grade']}: {item['what']}{value}{held}; seen by {item['observer']} for {age}"
+
+
+def _cost(incident: IncidentView) -> str:
+    requests = plural(incident["requests"], "request")
+    if incident["requests"] == 0:
+        return "no request came in that time"
+    return f"{incident['failed']} of {requests} failed, by the load balancers' own counters"
+
+
+def _phases(incident: IncidentView, look: Look) -> list[str]:
+    phases = incident["phases"]
+    if not phases:
+        return ["no phase is over yet"]
+    times = aligned([phase["duration_us"] for phase in phases])
+    total = sum(phase["duration_us"] for phase in phases)
+    rows, begin = [], 0
+    for phase, time in zip(phases, times, strict=False):
+        end = begin + phase["duration_us"]
+        rows.append((phase["name"], bar(begin, end, total, BAR, look), f"{time} ms"))
+        begin = end
+    rows.append(("total", " " * BAR, f"{times[-1]} ms"))
+    head = ("", look.dim("0" + times[-1].rjust(BAR - 1)), "")
+    lines = table([head, *rows], Look(), right=(2,))
+    details = [*(_detail(phase, incident) for phase in phases), ""]
+    return [lines[0], *_detailed(lines[1:], details, look)]
+
+
+def _detail(phase: PhaseView, incident: IncidentView) -> str:
+    """Return what a phase's time went to; of the switch, what each node needed."""
+    if phase["detail"] or phase["name"] not in ("switch", "verify"):
+        return phase["detail"]
+    key = "install" if phase["name"] == "switch" else "verify"
+    parts = []
+    for item in incident["installs"]:
+        spent = item["verify_us"] if key == "verify" else item["persist_us"] + item["install_us"]
+        parts.append(f"{item['node']} {length(spent)}")
+    return " · ".join(parts)
+
+
+def _detailed(lines: list[str], details: list[str], look: Look) -> list[str]:
+    """Put each detail beside its bar, or below it where there is no room."""
+    told = []
+    for line, detail in zip(lines, details, strict=True):
+        if not detail:
+            told.append(line)
+        elif visible(line) + 2 + visible(detail) <= look.width:
+            told.append(f"{line}  {look.dim(detail)}")
+        else:
+            indent = " " * LABEL
+            told += [line, *(look.dim(part) for part in wrapped(detail, look.width, indent=indent))]
+    return told
+
+
+def _return(incident: IncidentView, look: Look) -> list[str]:
+    phases = incident["recovery"]
+    if not phases:
+        text = incident["waiting_for"] or (
+            "not begun" if incident["state"] != "closed" else "nothing had to return"
+        )
+        return _said("Return", text, look)
+    steps = " · ".join(f"{p['name']} {length(p['duration_us'])}" for p in phases)
+    whole = f" = {length(incident['recovery_us'])}"
+    waits = f"; waits for: {incident['waiting_for']}" if incident["waiting_for"] else ""
+    return _said("Return", f"{steps}{whole}{waits}", look)
+
+
+def _rules(incident: IncidentView, look: Look) -> list[str]:
+    before, after = incident["before"], incident["after"]
+    changed = [
+        f"{node} {rule_text(before[node])} → {rule_text(after[node])}"
+        for node in before
+        if node in after and before[node] != after[node]
+    ]
+    lines = _said("Rules", " · ".join(changed), look)
+    return [*lines, *_said("Restored", _restored(incident), look)]
+
+
+def _restored(incident: IncidentView) -> str:
+    relapses = incident["relapses"]
+    again = f", after {plural(relapses, 'relapse')}" if relapses else ""
+    digest = incident["original_digest"]
+    match incident["restored"]:
+        case "yes":
+            nodes = ", ".join(incident["installed"])
+            return f"exactly{again}: {nodes} read back with the original digest {digest}"
+        case "unknown":
+            return "not known"
+        case _ if incident["installed"]:
+            read = ", ".join(f"{node} {seen}" for node, seen in incident["installed"].items())
+            return f"no{again}: {read}; the original is {digest}"
+        case _:
+            return f"not yet{again}"
