@@ -98,6 +98,7 @@ class TakeoverView(TypedDict):
     node: str
     to: list[str]
     ready: bool
+    reason: str
     load_percent: int | None
     sentence: str
 
@@ -386,3 +387,37 @@ class Version(TypedDict):
     python: str
     member: str | None
     member_version: str | None
+
+
+class Finding(TypedDict):
+    """One problem of a configuration: where, what, and how to mend it."""
+
+    file: str
+    line: int
+    column: int
+    length: int
+    severity: Literal["error", "warning"]
+    code: str
+    path: str
+    message: str
+    help: str
+
+
+class ConfigCheck(TypedDict):
+    """Every problem of a configuration: `equipoise config check`."""
+
+    valid: bool
+    findings: list[Finding]
+
+
+class Origin(TypedDict):
+    """One value in force, and where it comes from."""
+
+    value: object
+    origin: str
+
+
+class ConfigShow(TypedDict):
+    """The configuration in force, by path: `equipoise config show`."""
+
+    values: dict[str, Origin]

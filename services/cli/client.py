@@ -44,12 +44,12 @@ class Client:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._answering: Place | None = None
+        self.answering: Place | None = None
         self.silent: list[str] = []  # the members that were asked first and did not answer
 
     def forget(self) -> None:
         """Begin anew with the first console: the one that answered went away."""
-        self._answering = None
+        self.answering = None
         self.silent = []
 
     def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Any:  # noqa: ANN401
@@ -100,7 +100,7 @@ class Client:
     ) -> HTTPResponse:
         """Send to the console that answers; on the first time find out which one that is."""
         troubles = []
-        for place in (self._answering,) if self._answering else self._places.found:
+        for place in (self.answering,) if self.answering else self._places.found:
             connection = _Connection(place.path)
             try:
                 connection.connect()
@@ -109,7 +109,7 @@ class Client:
                 troubles.append(f"{place.path}: {why.lower()}")
                 self.silent.append(place.member)
                 continue
-            self._answering = place
+            self.answering = place
             try:
                 if headers and "Accept" in headers and connection.sock is not None:
                     connection.sock.settimeout(STREAM_WITHIN_S)

@@ -84,6 +84,8 @@ class Context:
         if self._client is not None and self._client.silent:
             self.tell(f"no console answers on {', '.join(self._client.silent)}")
             self._client.silent = []
+        if self.verbose and self._client is not None and self._client.answering is not None:
+            self.tell(f"answered by {self._client.answering.path}")
 
     def tell(self, text: str) -> None:
         """Talk to a person, on standard error, unless asked not to."""
@@ -149,7 +151,7 @@ def global_options() -> list[click.Parameter]:
             help="How to print: for people, as JSON, or as a JSON line an item.",
         ),
         _flag("-q", "--quiet", "Print data only, no talk."),
-        _flag("-v", "--verbose", "Say more about errors."),
+        _flag("-v", "--verbose", "Say on standard error who answered."),
         _flag("--no-color", "--no-colour", "Print without colours, as NO_COLOR does."),
         _flag("--ascii", None, "Print no symbols beyond ASCII."),
         click.Option(

@@ -13,13 +13,13 @@ Rules = Mapping[str, Mapping[str, RuleView]]
 def plan_lines(answer: WishAnswer, look: Look) -> list[str]:
     """Return a table of what would change, and what it would mean."""
     plan = answer["plan"]
-    number = f"Plan after {plan['epoch']}.{plan['sequence']}"
+    number = f"Plan {plan['epoch']}.{plan['sequence']}"
     rows = [(number, "NOW", "AFTER")]
     rows += [
         (f"  {service}/{node}", rule_text(before), rule_text(after))
         for service, node, before, after in changes(answer["before"], answer["after"])
     ]
-    lines = table(rows, look) if len(rows) > 1 else [f"{number}: no rule changes"]
+    lines = table(rows, look) if len(rows) > 1 else [f"{number} changes no rule"]
     if answer["text"]:
         lines += wrapped(answer["text"], look.width, indent="  ")
     for text in [*answer["warnings"], *losses(answer["before"], answer["after"])]:
@@ -60,5 +60,6 @@ def done_lines(change: Change, look: Look) -> list[str]:
     if change["incident"]:
         tail.append(f"Incident {change['incident']} (planned).")
     if change["undo"]:
-        tail.append(f"Undo: {change['undo']}")
+        reason = "" if "--reason" in change["undo"] else ' --reason "…"'
+        tail.append(f"Undo: {change['undo']}{reason}")
     return [*lines, "   ".join(tail)] if tail else lines

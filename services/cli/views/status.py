@@ -45,7 +45,7 @@ def _first(status: Status, look: Look) -> list[str]:
     verdict = verdict_text(status["verdict"], status["headline"], look)
     parts = [
         f"{look.bold(status['cluster'])}  {verdict}",
-        f"{up} of {len(nodes)} nodes up",
+        f"{up}/{len(nodes)} nodes",
         arbiter if status["knowledge"]["fresh"] else look.dim(arbiter),
         bus,
     ]
@@ -164,6 +164,8 @@ def _troubles(status: Status, look: Look) -> list[str]:
 
 
 def _unlike_home(status: Status) -> Iterator[str]:
+    """Yield what is not as originally set; what is so for one reason is said once."""
+    alike: dict[str, list[str]] = {}
     for service in status["services"]:
         for item in service["instances"]:
             if item["state"] in ("home", "unknown"):
@@ -171,7 +173,10 @@ def _unlike_home(status: Status) -> Iterator[str]:
             since = "" if item["since_us"] is None else f" for {length(item['since_us'])}"
             why = f": {item['reason']}" if item["reason"] else ""
             waits = f"; waits for: {item['waiting_for']}" if item["waiting_for"] else ""
-            yield f"{service['name']}/{item['node']} {item['state']}{since}{why}{waits}"
+            target = f"{service['name']}/{item['node']}"
+            alike.setdefault(f"{item['state']}{since}{why}{waits}", []).append(target)
+    for text, targets in alike.items():
+        yield f"{', '.join(targets)} {text}"
 
 
 def _unwell(status: Status) -> Iterator[str]:
@@ -187,24 +192,38 @@ def _readiness(status: Status, look: Look) -> list[str]:
     if not status["readiness"]:
         return [look.dim("? which failures could be taken is not known")]
     lines = []
-    for node in dict.fromkeys(item["node"] for item in status["readiness"]):
-        of_node = [item for item in status["readiness"] if item["node"] == node]
-        ready = [item for item in of_node if item["ready"]]
-        for takers in dict.fromkeys(tuple(item["to"]) for item in ready):
-            text = _can(node, takers, [item for item in ready if tuple(item["to"]) == takers])
-            lines += wrapped(text, look.width, indent="  ", first=look.good("✓") + " ")
-        for item in of_node:
-            if not item["ready"]:
-                text = item["sentence"]
-                lines += wrapped(text, look.width, indent="  ", first=look.amber("▲") + " ")
+    nodes = [node["name"] for node in status["nodes"] if node["role"] == "node"]
+    alike: dict[tuple[object, ...], list[TakeoverView]] = {}
+    for item in status["readiness"]:
+        reason = "" if item["ready"] else item["reason"]
+        key = (item["node"], item["ready"], tuple(item["to"]), reason)
+        alike.setdefault(key, []).append(item)
+    for items in alike.values():
+        ready = items[0]["ready"]
+        text = _can(items) if ready else _cannot(items, nodes)
+        first = f"{look.good('✓') if ready else look.amber('▲')} "
+        lines += wrapped(text, look.width, indent="  ", first=first)
     return lines
 
 
-def _can(node: str, takers: tuple[str, ...], items: list[TakeoverView]) -> str:
-    services = ", ".join(item["service"] for item in items)
+def _can(items: list[TakeoverView]) -> str:
     loads = [item["load_percent"] for item in items if item["load_percent"] is not None]
     load = f" (at up to {max(loads)} % of limit)" if loads else ""
-    return f"if {node} fails, {', '.join(takers)} can take {services}{load}"
+    takers = ", ".join(items[0]["to"])
+    return f"if {items[0]['node']} fails, {takers} can take {_services_of(items)}{load}"
+
+
+def _cannot(items: list[TakeoverView], nodes: list[str]) -> str:
+    first = items[0]
+    others = [node for node in nodes if node != first["node"]]
+    who = ", ".join(first["to"]) or (others[0] if len(others) == 1 else "no other node")
+    can = "can" if who == "no other node" else "cannot"
+    services = _services_of(items)
+    return f"if {first['node']} fails, {who} {can} take {services}, because {first['reason']}"
+
+
+def _services_of(items: list[TakeoverView]) -> str:
+    return ", ".join(item["service"] for item in items)
 
 
 def _ends(status: Status, look: Look) -> list[str]:

@@ -35,7 +35,8 @@ def _search(state: State, now: Instant) -> list[str]:
 def _repairs(state: State, situation: Situation) -> Iterator[str]:
     for name, node in sorted(situation.nodes.items()):
         if node.state is NodeState.DEAD:
-            yield f"repair {name}, {because(short(node.reason))}; it comes back by itself"
+            why = f", {because(short(node.reason))}" if node.reason else ""
+            yield f"repair {name}{why}; it comes back by itself"
     for service, beliefs in sorted(situation.instances.items()):
         for name, belief in sorted(beliefs.items()):
             asked = _asked_for(situation, service, name)

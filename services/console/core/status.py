@@ -252,6 +252,7 @@ def _readiness(state: State, situation: Situation | None) -> list[TakeoverView]:
             node=takeover.node,
             to=list(takeover.to),
             ready=takeover.ready,
+            reason=short(takeover.reason),
             load_percent=takeover.load_percent,
             sentence=short(takeover_text(takeover, state.cluster.nodes)),
         )

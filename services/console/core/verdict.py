@@ -88,12 +88,10 @@ def _lacks(state: State, situation: Situation, shown: Mapping[str, Seen]) -> Ite
         yield "automation is paused"
     if situation.incidents:
         yield _returning(situation)
-    for name, node in sorted(situation.nodes.items()):
-        if node.state is not NodeState.UP:
-            yield f"{name} is {node.state.value}"
-    yield from _unlike_home(situation)
+    yield from _unwell(situation)
     yield from _unproved(shown)
-    yield from situation.alarms[:1]
+    if situation.alarms:
+        yield "an alarm" if len(situation.alarms) == 1 else f"{len(situation.alarms)} alarms"
     for name, beat in sorted(state.heartbeats.items()):
         if beat.value.configuration != state.cluster.configuration:
             yield f"{name} runs another configuration"
@@ -104,7 +102,10 @@ def _returning(situation: Situation) -> str:
     return "an incident is open" if count == 1 else f"{count} incidents are open"
 
 
-def _unlike_home(situation: Situation) -> Iterator[str]:
+def _unwell(situation: Situation) -> Iterator[str]:
+    for name, member in sorted(situation.nodes.items()):
+        if member.state is not NodeState.UP:
+            yield f"{name} is {member.state.value}"
     for service, beliefs in sorted(situation.instances.items()):
         for node, belief in sorted(beliefs.items()):
             if belief.state is not InstanceState.HOME:

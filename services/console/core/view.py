@@ -42,6 +42,7 @@ EVENTS_MAX = 2_000  # a day of a troubled cluster; about 1 MB
 INCIDENTS_MAX = 200  # a year of a healthy one
 EVIDENCE_MAX = 100  # items of one incident: ten nodes that each saw it tenfold
 PHASES_MAX = 50  # four to switch, four to return, and those again for each relapse
+TARGETS_MAX = 200  # a whole node with a hundred services
 DRIFTS_MAX = 100  # more at once is one cause, and the newest show it
 FAILURES_US: Duration = HOUR  # how far back failed requests are counted
 
@@ -404,7 +405,7 @@ def _evidence(state: State, evidence: Iterable[Evidence], now: Instant) -> State
 
 
 def _remember(state: State, incident: Incident, wall_us: int) -> State:
-    incident = _clipped(incident, state.cluster)
+    incident = _clipped(incident)
     before = state.incidents.get(incident.id)
     early = state.installs.get(incident.id, {})
     first = next(iter(early.values()), None)
@@ -421,7 +422,7 @@ def _remember(state: State, incident: Incident, wall_us: int) -> State:
     return replace(state, incidents=incidents)
 
 
-def _clipped(incident: Incident, cluster: Cluster) -> Incident:
+def _clipped(incident: Incident) -> Incident:
     """Bound what one incident may take of our memory, whoever wrote it."""
     return replace(
         incident,
@@ -431,12 +432,14 @@ def _clipped(incident: Incident, cluster: Cluster) -> Incident:
         evidence=incident.evidence[:EVIDENCE_MAX],
         phases=incident.phases[:PHASES_MAX],
         recovery=incident.recovery[:PHASES_MAX],
-        before={node: rule for node, rule in incident.before.items() if node in cluster.nodes},
-        after={node: rule for node, rule in incident.after.items() if node in cluster.nodes},
-        installed={
-            node: seen for node, seen in incident.installed.items() if node in cluster.nodes
-        },
+        before=_few(incident.before),
+        after=_few(incident.after),
+        installed=_few(incident.installed),
     )
+
+
+def _few(entries: Mapping[str, V]) -> dict[str, V]:
+    return {short(key): entries[key] for key in list(entries)[:TARGETS_MAX]}
 
 
 def _tell(state: State, heard: Heard) -> State:

@@ -10,7 +10,7 @@ from shared.messages.codec import from_plain
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Verb
 from shared.rules import Rules
 
-REASON_MAX = 300  # characters: it stands in plans, in events and in one line of a terminal
+REASON_MAX = 200  # characters, as the arbiter wants it: it is shown in one line
 _FIELDS = {"node", "service", "owner", "reason", "for_us", "dry_run", "force", "expects"}
 _EXIT = {
     Answer.ACCEPTED: 0,
