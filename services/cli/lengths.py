@@ -9,7 +9,14 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 _UNITS = {"ms": MILLISECOND, "s": SECOND, "m": MINUTE, "min": MINUTE, "h": HOUR, "d": DAY}
 DIGITS_MAX = 9
-FINE, MIDDLE = 100 * MILLISECOND, SECOND  # below: two digits after the point of ms; one; none
+# Below a total: the step of what is printed, its digits, and its unit.
+_FORMS: tuple[tuple[float, int, int, int, str], ...] = (
+    (100 * MILLISECOND, 10, 2, MILLISECOND, "ms"),
+    (SECOND, 100, 1, MILLISECOND, "ms"),
+    (10 * SECOND, MILLISECOND, 0, MILLISECOND, "ms"),
+    (10 * MINUTE, 10 * MILLISECOND, 2, SECOND, "s"),
+    (float("inf"), SECOND, 0, SECOND, "s"),
+)
 
 
 def length_of(text: str) -> int | None:
@@ -41,18 +48,18 @@ def length(duration_us: int) -> str:
 
 
 def aligned(parts_us: Sequence[int]) -> list[str]:
-    """Return parts of a time, in milliseconds of one precision, that add up as they are printed.
+    """Return parts of a time, of one unit and precision, that add up as they are printed.
 
     The last one is the total. What rounding loses goes to the parts that lost most.
     """
     total = sum(parts_us)
-    unit, digits = (10, 2) if total < FINE else (100, 1) if total < MIDDLE else (MILLISECOND, 0)
-    floors = [part // unit for part in parts_us]
-    lost = (total + unit // 2) // unit - sum(floors)
-    by_loss = sorted(range(len(parts_us)), key=lambda i: (-(parts_us[i] % unit), i))
+    _, step, digits, unit, name = next(form for form in _FORMS if total < form[0])
+    counts = [part // step for part in parts_us]
+    lost = (total + step // 2) // step - sum(counts)
+    by_loss = sorted(range(len(parts_us)), key=lambda i: (-(parts_us[i] % step), i))
     for index in by_loss[:lost]:
-        floors[index] += 1
-    return [f"{count * unit / MILLISECOND:.{digits}f}" for count in [*floors, sum(floors)]]
+        counts[index] += 1
+    return [f"{count * step / unit:.{digits}f} {name}" for count in [*counts, sum(counts)]]
 
 
 def clock_time(moment: str) -> str:

@@ -29,8 +29,9 @@ SAID_EVERY_US = 100 * MILLISECOND
 class RunningConsole:
     """A console with a scripted arbiter, both in a thread; tests talk to them from outside."""
 
-    def __init__(self, directory: Path, *, cluster: Cluster | None = None) -> None:
-        self.cluster = cluster or shop()
+    def __init__(self, directory: Path, *, past: tuple[Message, ...] = ()) -> None:
+        self.cluster: Cluster = shop()
+        self._past = past
         self.socket = directory / "api.sock"
         self.log = KeptLog()
         self.broker = MemoryBroker()
@@ -101,6 +102,8 @@ class RunningConsole:
         self.console = Console(ground, version="1.2.3")
         listener = listen(self.socket)
         self.arbiter = ScriptedArbiter(self._bus("witness", "arbiter"), clock)
+        for message in self._past:
+            await self.arbiter.bus.publish(message, to="node-a")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(application(self.console), listener, self._stopping))
             tasks.create_task(self.console.run())

@@ -40,7 +40,7 @@ def _first(incident: IncidentView, look: Look) -> list[str]:
     parts = [incident_state(incident, look), f"began {began}"]
     if incident["phases"]:
         whole = aligned([phase["duration_us"] for phase in incident["phases"]])[-1]
-        parts.append(f"switched in {whole} ms")
+        parts.append(f"switched in {whole}")
     return [*lines, "   ".join(parts)]
 
 
@@ -62,10 +62,11 @@ def _why(incident: IncidentView, look: Look) -> list[str]:
 
 
 def _evidence(item: EvidenceView) -> str:
-    value = f" {item['value']}" if item["value"] else ""
-    held = f", held against {item['threshold']}" if item["threshold"] else ""
-    age = length(item["age_us"])
-    return f"{item['grade']}: {item['what']}{value}{held}; seen by {item['observer']} for {age}"
+    held = f"threshold: {item['threshold']}" if item["threshold"] else ""
+    figures = "; ".join(part for part in (item["value"], held) if part)
+    measured = f" ({figures})" if figures else ""
+    before = f"first seen by {item['observer']} {length(item['age_us'])} before the decision"
+    return f"{item['grade']}: {item['what']}{measured}, {before}"
 
 
 def _cost(incident: IncidentView) -> str:
@@ -84,9 +85,9 @@ def _phases(incident: IncidentView, look: Look) -> list[str]:
     rows, begin = [], 0
     for phase, time in zip(phases, times, strict=False):
         end = begin + phase["duration_us"]
-        rows.append((phase["name"], bar(begin, end, total, BAR, look), f"{time} ms"))
+        rows.append((phase["name"], bar(begin, end, total, BAR, look), time))
         begin = end
-    rows.append(("total", " " * BAR, f"{times[-1]} ms"))
+    rows.append(("total", " " * BAR, times[-1]))
     head = ("", look.dim("0" + times[-1].rjust(BAR - 1)), "")
     lines = table([head, *rows], Look(), right=(2,))
     details = [*(_detail(phase, incident) for phase in phases), ""]
@@ -126,8 +127,9 @@ def _return(incident: IncidentView, look: Look) -> list[str]:
             "not begun" if incident["state"] != "closed" else "nothing had to return"
         )
         return _said("Return", text, look)
-    steps = " · ".join(f"{p['name']} {length(p['duration_us'])}" for p in phases)
-    whole = f" = {length(incident['recovery_us'])}"
+    *times, total = aligned([phase["duration_us"] for phase in phases])
+    steps = " · ".join(f"{phase['name']} {time}" for phase, time in zip(phases, times, strict=True))
+    whole = f" = {total}"
     waits = f"; waits for: {incident['waiting_for']}" if incident["waiting_for"] else ""
     return _said("Return", f"{steps}{whole}{waits}", look)
 

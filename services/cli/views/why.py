@@ -10,7 +10,7 @@ from shared.api import Fact, Why, WhyInstance
 
 def why_lines(why: Why, look: Look) -> list[str]:
     """Return why something is in its state."""
-    lines = wrapped(look.bold(why["sentence"]), look.width, indent="  ")
+    lines = wrapped(why["sentence"], look.width, indent="  ", first="")
     if why["knowledge"]["text"]:
         text = f"? {why['knowledge']['text']}"
         lines += [look.amber(line) for line in wrapped(text, look.width, indent="  ")]
@@ -51,11 +51,10 @@ def _facts(facts: list[Fact], look: Look) -> list[str]:
 
 
 def _instance(instance: WhyInstance, look: Look, *, alone: bool) -> list[str]:
-    target = f"{instance['service']}/{instance['node']}"
     lines = []
     if not alone:
-        text = instance_text(instance["state"], target, look)
-        lines = ["", *wrapped(instance["sentence"], look.width, indent="  ", first=f"{text}  ")]
+        text = instance_text(instance["state"], instance["sentence"], look)
+        lines = ["", *wrapped(text, look.width, indent="  ", first="")]
     installed = ", ".join(f"{rule} on {node}" for node, rule in instance["installed"].items())
     wanted = instance["wanted"] or "?"
     if wanted != instance["original"]:
