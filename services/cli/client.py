@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from services.cli.exits import Ended, Exit
@@ -17,6 +17,7 @@ CONNECT_WITHIN_S = 1.0
 ANSWER_WITHIN_S = 8.0
 # A stream says something every 5 s, be it only that it lives.
 STREAM_WITHIN_S = 12.0
+T = TypeVar("T")
 _ERRORS = 400  # HTTP status codes from here on are refusals
 
 
@@ -52,13 +53,13 @@ class Client:
         self.answering = None
         self.silent = []
 
-    def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Any:  # noqa: ANN401
-        """Return a JSON answer."""
-        return self._answer(self._ask("GET", path + _query(query)))
+    def get(self, path: str, kind: type[T], query: Mapping[str, str | None] | None = None) -> T:
+        """Return a JSON answer of a kind."""
+        return _of_kind(kind, self._answer(self._ask("GET", path + _query(query))))
 
-    def post(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON is anything
-        """Say something and return the JSON answer."""
-        return self._answer(self._ask("POST", path, json.dumps(body)))
+    def post(self, path: str, kind: type[T], body: object) -> T:
+        """Say something and return the JSON answer of a kind."""
+        return _of_kind(kind, self._answer(self._ask("POST", path, json.dumps(body))))
 
     def lines(
         self, path: str, query: Mapping[str, str | None], after: str | None
@@ -76,19 +77,16 @@ class Client:
         except (OSError, HTTPException) as error:
             raise _broken(error) from error
 
-    def _answer(self, response: HTTPResponse) -> Any:  # noqa: ANN401
+    def _answer(self, response: HTTPResponse) -> object:
         try:
-            body = response.read(ANSWER_MAX)
-            answer = json.loads(body)
+            answer: object = json.loads(response.read(ANSWER_MAX))
         except (OSError, HTTPException) as error:
             raise _broken(error) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             text = f"the console answered {response.status} and no JSON"
             raise Ended(Exit.UNREACHABLE, text) from error
         if response.status >= _ERRORS:
-            trouble = answer.get("error", {})
-            text = trouble.get("text", f"the console answered {response.status}")
-            raise Ended(trouble.get("exit_code", Exit.FAILED), text, mend=trouble.get("help", ""))
+            raise _refused(response.status, answer)
         return answer
 
     def _ask(
@@ -113,7 +111,7 @@ class Client:
             try:
                 if headers and "Accept" in headers and connection.sock is not None:
                     connection.sock.settimeout(STREAM_WITHIN_S)
-                connection.request(method, path, body, dict(headers or {}))
+                connection.request(method, path, body, {"Connection": "close", **(headers or {})})
                 return connection.getresponse()
             except (OSError, HTTPException) as error:
                 raise _broken(error) from error
@@ -124,6 +122,28 @@ class Client:
         if self._places.origin.endswith("context.json"):
             mend = f"if that sandbox is gone, remove {self._places.origin}"
         return Ended(Exit.UNREACHABLE, f"no console answers at {'; '.join(troubles)}", mend=mend)
+
+
+def _of_kind(kind: type[T], answer: object) -> T:
+    """Return an answer if it has what its kind must have: another version's may not."""
+    needed: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
+    missing = sorted(needed - answer.keys()) if isinstance(answer, dict) else ["everything"]
+    if missing:
+        text = f"the console's answer lacks {', '.join(missing[:3])}"
+        raise Ended(Exit.UNREACHABLE, text, mend="does it run another version?")
+    return cast("T", answer)
+
+
+def _refused(status: int, answer: object) -> Ended:
+    """Return the end that a refusal asks for; nonsense is a refusal without a reason."""
+    trouble = answer.get("error") if isinstance(answer, dict) else None
+    trouble = trouble if isinstance(trouble, dict) else {}
+    code = trouble.get("exit_code")
+    return Ended(
+        code if type(code) is int else Exit.FAILED,
+        str(trouble.get("text") or f"the console answered {status}"),
+        mend=str(trouble.get("help") or ""),
+    )
 
 
 def segment(text: str) -> str:

@@ -53,7 +53,7 @@ class Operation:
 
     def run(self, target: str | None, *, nodes_only: bool = False) -> None:
         """Do it, or end saying why not."""
-        status = self._client.get("/api/v1/status")
+        status = self._client.get("/api/v1/status", Status)
         self._aim(target, status, nodes_only=nodes_only)
         plan = status["plan"]
         if plan is None:
@@ -88,7 +88,7 @@ class Operation:
             force=self._flags.force_unsafe,
             expects=expects,
         )
-        answer: WishAnswer = self._client.post(f"/api/v1/operator/{self._verb}", wish)
+        answer = self._client.post(f"/api/v1/operator/{self._verb}", WishAnswer, wish)
         if answer["answer"] == "accepted":
             return answer
         mends = {
@@ -127,7 +127,7 @@ class Operation:
         begun_at, told = pace.now(), ""
         bound_us = self._context.timeout_us or self._bound_us()
         while True:
-            waits_for = self._open_question(self._client.get("/api/v1/status"), plan)
+            waits_for = self._open_question(self._client.get("/api/v1/status", Status), plan)
             waited_us = pace.now() - begun_at
             if waits_for == "":
                 return "yes", waited_us

@@ -119,9 +119,14 @@ def _width(stream: Any) -> int:  # noqa: ANN401
 
 
 def write(text: str) -> None:
-    """Print data."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print data; who reads it may have read enough, which is no error."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer must not be flushed into the pipe at our end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Ended(Exit.DONE) from error
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401
@@ -261,10 +266,6 @@ def run(arguments: Sequence[str]) -> int:
         return _run(arguments)
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Who read us has read enough; nothing may be flushed into the pipe at our end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
     except Exception as error:  # noqa: BLE001 - the top: whatever this is, it is our mistake
         return _end(_of_bug(error), arguments)
 
@@ -272,7 +273,6 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         root.main(list(arguments), prog_name="equipoise", standalone_mode=False, obj=Context())
-        sys.stdout.flush()
     except Ended as ended:
         return _end(ended, arguments)
     except click.exceptions.Exit as ended:

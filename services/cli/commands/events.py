@@ -1,7 +1,6 @@
 """`equipoise events`."""
 
 import json
-from typing import cast
 
 import click
 
@@ -29,7 +28,7 @@ def events(
     `-o jsonl` prints a JSON object a line: with --follow, for machines.
     """
     query = {"since": since, "incident": incident, "limit": str(limit)}
-    answer = cast("Events", context.client.get("/api/v1/events", query))
+    answer = context.client.get("/api/v1/events", Events, query)
     if context.output == "json" and not follow:
         context.show(answer, lambda _answer, _look: [])
         return

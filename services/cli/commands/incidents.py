@@ -7,6 +7,7 @@ from services.cli.commands.names import incident_names
 from services.cli.program import Command, Context
 from services.cli.views.events import incident_lines
 from services.cli.views.explain import explain_lines
+from shared.api import Incidents, IncidentView
 
 
 @click.command(cls=Command)
@@ -14,7 +15,7 @@ from services.cli.views.explain import explain_lines
 @click.pass_obj
 def incidents(context: Context, *, limit: int) -> None:
     """List the incidents that are remembered, newest first."""
-    answer = context.client.get("/api/v1/incidents", {"limit": str(limit)})
+    answer = context.client.get("/api/v1/incidents", Incidents, {"limit": str(limit)})
     context.show(answer, incident_lines)
     if not answer["complete"]:
         context.tell("the past has not been read yet: there may be more")
@@ -25,5 +26,5 @@ def incidents(context: Context, *, limit: int) -> None:
 @click.pass_obj
 def explain(context: Context, *, incident: str) -> None:
     """Explain an incident: why, how long each step took, and what it cost."""
-    answer = context.client.get(f"/api/v1/incidents/{segment(incident)}")
+    answer = context.client.get(f"/api/v1/incidents/{segment(incident)}", IncidentView)
     context.show(answer, explain_lines)

@@ -47,8 +47,8 @@ def end(context: Context, /, node: str, **flags: Any) -> None:  # noqa: ANN401
 def listed(context: Context, /, *, node: str | None) -> None:
     """List what people asked for and is in force, with owner, reason and end."""
     if node is not None:
-        _known(node, context.client.get("/api/v1/status"))
-    answer = context.client.get("/api/v1/overrides")
+        _known(node, context.client.get("/api/v1/status", Status))
+    answer = context.client.get("/api/v1/overrides", Overrides)
     chosen = [item for item in answer["overrides"] if node in (None, item["node"])]
     context.show({**answer, "overrides": chosen}, _lines)
 

@@ -6,7 +6,7 @@ import click
 
 from services.cli.exits import Ended, Exit
 from services.cli.program import Context, nearest
-from shared.api import Status
+from shared.api import Incidents, Status
 
 
 def node_names(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -22,7 +22,7 @@ def target_names(ctx: click.Context, _parameter: click.Parameter, begun: str) ->
 def incident_names(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Complete an incident."""
     try:
-        answer = _context(ctx).client.get("/api/v1/incidents")
+        answer = _context(ctx).client.get("/api/v1/incidents", Incidents)
     except Ended:
         return []
     return _begin(begun, ["last", *(item["id"] for item in answer["incidents"])])
@@ -55,7 +55,7 @@ def split(target: str, status: Status) -> tuple[str | None, str | None]:
 
 def _asked(ctx: click.Context, names: Callable[[Status], list[str]]) -> list[str]:
     try:
-        return names(_context(ctx).client.get("/api/v1/status"))
+        return names(_context(ctx).client.get("/api/v1/status", Status))
     except Ended:
         return []
 

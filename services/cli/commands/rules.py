@@ -1,7 +1,5 @@
 """`equipoise rules`."""
 
-from typing import cast
-
 import click
 
 from services.cli.exits import Ended, Exit
@@ -15,7 +13,7 @@ from shared.api import Rules
 @click.pass_obj
 def rules(context: Context, *, diff: bool) -> None:
     """Show what is wanted, installed and verified in every load balancer."""
-    answer = cast("Rules", context.client.get("/api/v1/rules"))
+    answer = context.client.get("/api/v1/rules", Rules)
     shown: Rules = answer
     if diff:
         shown = {**answer, "rules": [row for row in answer["rules"] if row["differs"]]}

@@ -1,7 +1,5 @@
 """`equipoise status`."""
 
-from typing import cast
-
 import click
 
 from services.cli.exits import Ended, Exit
@@ -28,7 +26,7 @@ def status(context: Context, *, watch: bool, exit_code: bool) -> None:
     if watch:
         _watch(context)
         return
-    answer = cast("Status", context.client.get("/api/v1/status"))
+    answer = context.client.get("/api/v1/status", Status)
     context.show(answer, status_lines)
     if exit_code:
         raise Ended(CODES.get(answer["verdict"], Exit.UNREACHABLE))
@@ -41,7 +39,7 @@ def _watch(context: Context) -> None:
     pace, seen_at = Pace(), None
     while True:
         try:
-            answer = context.client.get("/api/v1/status")
+            answer = context.client.get("/api/v1/status", Status)
             seen_at = pace.now()
             _draw(context, answer)
         except Ended as ended:

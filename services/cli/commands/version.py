@@ -16,7 +16,7 @@ from shared.api import Status, Version
 def version(context: Context) -> None:
     """Say which version this is, and which one answers."""
     try:
-        status: Status | None = context.client.get("/api/v1/status")
+        status: Status | None = context.client.get("/api/v1/status", Status)
     except Ended:
         status = None
     answer = Version(
