@@ -3,13 +3,13 @@
 import asyncio
 from contextlib import suppress
 
+from services.console.core.state import State
 from services.console.core.view import (
     Action,
     Happening,
     Heard,
     Past,
     ReadPast,
-    State,
     Tick,
     Unread,
     Wake,

@@ -25,8 +25,9 @@ from starlette.routing import Route
 from services.console.core.history import PAGE_MAX, after_number, belongs, history, number_of
 from services.console.core.incidents import found, in_full, listed
 from services.console.core.rule_rows import rule_rows
+from services.console.core.state import State
 from services.console.core.status import knowledge, overrides, status
-from services.console.core.view import INCIDENTS_MAX, State
+from services.console.core.view import INCIDENTS_MAX
 from services.console.core.why import why
 from services.console.core.wishes import answered, wish_of
 from services.console.core.words import age_of, short, wall_of

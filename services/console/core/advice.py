@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from services.console.core.view import STALE_US, State
+from services.console.core.state import STALE_US, State
 from services.console.core.words import because, short
 from shared.instant import Instant
 from shared.messages.facts import InstanceBelief, InstanceState, NodeState, Situation

@@ -1,7 +1,7 @@
 """What has happened: the events that are remembered, by time, by incident, or since one of them."""
 
+from services.console.core.state import Filling, State
 from services.console.core.story import Entry
-from services.console.core.view import Filling, State
 from shared.api import Events
 from shared.instant import SECOND, Duration
 

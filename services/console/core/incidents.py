@@ -1,13 +1,8 @@
 """Incidents as people read them: in a line, and in full."""
 
+from services.console.core.state import Filling, Remembered, State, newest_incident
 from services.console.core.story import incident_length_us
-from services.console.core.view import (
-    INCIDENTS_MAX,
-    Filling,
-    Remembered,
-    State,
-    newest_incident,
-)
+from services.console.core.view import INCIDENTS_MAX
 from services.console.core.words import moment, rules_view, short
 from shared.api import (
     EvidenceView,

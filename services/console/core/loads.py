@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from services.console.core.view import FAILURES_US, STALE_US, Sample, State
+from services.console.core.state import STALE_US, Sample, State
+from services.console.core.view import FAILURES_US
 from shared.instant import MINUTE, SECOND, Instant
 
 

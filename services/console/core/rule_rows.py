@@ -1,8 +1,8 @@
 """What is installed where: every instance in every load balancer, with all three truths."""
 
+from services.console.core.state import State, fresh
 from services.console.core.status import knowledge
 from services.console.core.truths import Seen, seen
-from services.console.core.view import State, fresh
 from services.console.core.words import number, number_text, rule_text, short
 from shared.api import RuleRow, Rules
 from shared.instant import Instant

@@ -5,15 +5,10 @@ from collections.abc import Iterable, Mapping
 from services.console.core.advice import advice
 from services.console.core.incidents import brief
 from services.console.core.loads import failed, requests_per_s, shares
+from services.console.core.state import Filling, State, fresh, newest_incident
 from services.console.core.truths import seen
 from services.console.core.verdict import Judged, judge
-from services.console.core.view import (
-    FAILURES_US,
-    Filling,
-    State,
-    fresh,
-    newest_incident,
-)
+from services.console.core.view import FAILURES_US
 from services.console.core.words import (
     length,
     moment,

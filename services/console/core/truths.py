@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.console.core.view import STALE_US, Balancer, ReadBack, State
+from services.console.core.state import STALE_US, Balancer, ReadBack, State
 from services.console.core.words import length
 from shared.api import Truth
 from shared.instant import Instant

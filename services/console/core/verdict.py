@@ -11,8 +11,8 @@ serving      wanted, installed and verified everywhere, and the loss of any node
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from services.console.core.state import State, fresh
 from services.console.core.truths import Seen, seen
-from services.console.core.view import State, fresh
 from services.console.core.words import length
 from shared.api import Verdict
 from shared.instant import Instant

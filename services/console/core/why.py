@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from services.console.core.incidents import brief
+from services.console.core.state import Known, State, fresh
 from services.console.core.status import instance_view, knowledge, node_view, override_view
 from services.console.core.truths import seen
-from services.console.core.view import Known, State, fresh
 from services.console.core.words import because, length, rule_text, short, takeover_text
 from shared.api import (
     Fact,

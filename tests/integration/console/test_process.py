@@ -68,7 +68,7 @@ def console(directory: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def equipoise(directory: Path, *arguments: str) -> tuple[int, Any]:
+def equipoise(directory: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "services.cli", *arguments, "-o", "json"],
         capture_output=True,
@@ -79,7 +79,7 @@ def equipoise(directory: Path, *arguments: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout)
 
 
-def until(directory: Path, verdict: str) -> Any:
+def until(directory: Path, verdict: str) -> dict[str, Any]:
     """Look at the status until it has a verdict."""
     clock = SystemClock()
     end = clock.now() + WITHIN_US

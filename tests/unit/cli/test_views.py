@@ -12,8 +12,8 @@ from services.cli.views.why import why_lines
 from services.console.core.history import history
 from services.console.core.incidents import in_full, listed
 from services.console.core.rule_rows import rule_rows
+from services.console.core.state import State
 from services.console.core.status import status
-from services.console.core.view import State
 from services.console.core.why import why
 from shared.api import Change, RuleView, WishAnswer
 from shared.frozen import replace

@@ -2,7 +2,8 @@
 
 from itertools import count
 
-from services.console.core.view import Heard, Past, State, Tick, decide, start
+from services.console.core.state import State
+from services.console.core.view import Heard, Past, Tick, decide, start
 from shared.cluster import Cluster
 from shared.instant import SECOND
 from shared.messages.codec import Envelope

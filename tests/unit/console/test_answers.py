@@ -2,7 +2,7 @@ import pytest
 
 from services.console.core.history import after_number, history, number_of
 from services.console.core.incidents import found, in_full
-from services.console.core.view import STALE_US
+from services.console.core.state import STALE_US
 from services.console.core.why import why
 from services.console.core.wishes import answered, wish_of
 from services.console.core.words import age_of, length, moment, short, wall_of

@@ -1,8 +1,8 @@
 import pytest
 
 from services.console.core.rule_rows import rule_rows
+from services.console.core.state import STALE_US, State
 from services.console.core.status import overrides, status
-from services.console.core.view import STALE_US, State
 from shared.frozen import replace
 from shared.instant import HOUR, MINUTE
 from shared.messages.facts import (

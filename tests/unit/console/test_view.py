@@ -1,15 +1,13 @@
 from services.console.core.history import history
 from services.console.core.incidents import listed
+from services.console.core.state import STALE_US, Filling, State
 from services.console.core.status import status
 from services.console.core.view import (
     EVENTS_MAX,
     INCIDENTS_MAX,
     RETRY_US,
-    STALE_US,
-    Filling,
     Past,
     ReadPast,
-    State,
     Tick,
     Unread,
     Wake,
