@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TypeVar, cast
@@ -13,10 +14,9 @@ from services.cli.places import Place, Places
 
 ANSWER_MAX = 32 * 1_048_576  # bytes; the rules of a hundred nodes are 20 MB
 CONNECT_WITHIN_S = 1.0
-# A console answers within milliseconds, and waits for an arbiter for 3 s.
-ANSWER_WITHIN_S = 8.0
-# A stream says something every 5 s, be it only that it lives.
-STREAM_WITHIN_S = 12.0
+# A console answers within milliseconds, waits for an arbiter for 3 s, and a stream of events says
+# something every 5 s, be it only that it lives.
+ANSWER_WITHIN_S = 12.0
 T = TypeVar("T")
 _ERRORS = 400  # HTTP status codes from here on are refusals
 
@@ -55,11 +55,13 @@ class Client:
 
     def get(self, path: str, kind: type[T], query: Mapping[str, str | None] | None = None) -> T:
         """Return a JSON answer of a kind."""
-        return _of_kind(kind, self._answer(self._ask("GET", path + _query(query))))
+        with self._asked("GET", path + _query(query)) as response:
+            return _of_kind(kind, _answer(response))
 
     def post(self, path: str, kind: type[T], body: object) -> T:
         """Say something and return the JSON answer of a kind."""
-        return _of_kind(kind, self._answer(self._ask("POST", path, json.dumps(body))))
+        with self._asked("POST", path, json.dumps(body)) as response:
+            return _of_kind(kind, _answer(response))
 
     def lines(
         self, path: str, query: Mapping[str, str | None], after: str | None
@@ -68,35 +70,38 @@ class Client:
         headers = {"Accept": "application/x-ndjson"}
         if after is not None:
             headers["Last-Event-ID"] = after
-        response = self._ask("GET", path + _query(query), headers=headers)
-        if response.status >= _ERRORS:
-            self._answer(response)
-        try:
-            while line := response.readline(ANSWER_MAX):
-                yield line
-        except (OSError, HTTPException) as error:
-            raise _broken(error) from error
+        with self._asked("GET", path + _query(query), headers=headers) as response:
+            if response.status >= _ERRORS:
+                _answer(response)
+            try:
+                while line := response.readline(ANSWER_MAX):
+                    yield line
+            except (OSError, HTTPException) as error:
+                raise _broken(error) from error
 
-    def _answer(self, response: HTTPResponse) -> object:
-        try:
-            answer: object = json.loads(response.read(ANSWER_MAX))
-        except (OSError, HTTPException) as error:
-            raise _broken(error) from error
-        except (ValueError, RecursionError) as error:
-            text = f"the console answered {response.status} and no JSON"
-            raise Ended(Exit.UNREACHABLE, text) from error
-        if response.status >= _ERRORS:
-            raise _refused(response.status, answer)
-        return answer
-
-    def _ask(
+    @contextmanager
+    def _asked(
         self,
         method: str,
         path: str,
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> HTTPResponse:
-        """Send to the console that answers; on the first time find out which one that is."""
+    ) -> Iterator[HTTPResponse]:
+        """Ask the console that answers; a connection is for one question."""
+        connection = self._connected()
+        try:
+            try:
+                connection.request(method, path, body, dict(headers or {}))
+                response = connection.getresponse()
+            except (OSError, HTTPException) as error:
+                raise _broken(error) from error
+            with response:
+                yield response
+        finally:
+            connection.close()
+
+    def _connected(self) -> "_Connection":
+        """Return a connection to the console that answers; find out which one that is."""
         troubles = []
         for place in (self.answering,) if self.answering else self._places.found:
             connection = _Connection(place.path)
@@ -108,13 +113,7 @@ class Client:
                 self.silent.append(place.member)
                 continue
             self.answering = place
-            try:
-                if headers and "Accept" in headers and connection.sock is not None:
-                    connection.sock.settimeout(STREAM_WITHIN_S)
-                connection.request(method, path, body, {"Connection": "close", **(headers or {})})
-                return connection.getresponse()
-            except (OSError, HTTPException) as error:
-                raise _broken(error) from error
+            return connection
         raise self._unreachable(troubles)
 
     def _unreachable(self, troubles: list[str]) -> Ended:
@@ -122,6 +121,19 @@ class Client:
         if self._places.origin.endswith("context.json"):
             mend = f"if that sandbox is gone, remove {self._places.origin}"
         return Ended(Exit.UNREACHABLE, f"no console answers at {'; '.join(troubles)}", mend=mend)
+
+
+def _answer(response: HTTPResponse) -> object:
+    try:
+        answer: object = json.loads(response.read(ANSWER_MAX))
+    except (OSError, HTTPException) as error:
+        raise _broken(error) from error
+    except (ValueError, RecursionError) as error:
+        text = f"the console answered {response.status} and no JSON"
+        raise Ended(Exit.UNREACHABLE, text) from error
+    if response.status >= _ERRORS:
+        raise _refused(response.status, answer)
+    return answer
 
 
 def _of_kind(kind: type[T], answer: object) -> T:

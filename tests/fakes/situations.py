@@ -86,6 +86,7 @@ def shop(name: str = "shop", servers: tuple[str, ...] = ("nats://127.0.0.1:4222"
             moves_max=6,
             moves_window_us=10 * MINUTE,
             override_max_us=4 * HOUR,
+            forget_us=HOUR,
         ),
         bus_servers=servers,
         configuration=CONFIGURATION,

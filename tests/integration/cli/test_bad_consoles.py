@@ -63,6 +63,7 @@ def http(body: bytes, *, code: int = 200, length: int | None = None) -> bytes:
         http(b'{"error": {"text": 5, "exit_code": "x"}}', code=404),
         http(b"[" * 100_000),
     ],
+    ids=range(13),
 )
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_nonsense_is_said_in_a_line_and_never_a_traceback(
