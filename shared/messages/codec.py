@@ -22,7 +22,7 @@ ITEMS_MAX = 10_000  # five times 100 nodes x 20 services
 NUMBER_MAX = 2**62  # a year is 2**45 microseconds
 CONTENT_TYPE = "application/cloudevents+json"
 
-Reader = Callable[[Any, str], Any]
+Reader = Callable[[Any], Any]
 T = TypeVar("T")
 
 
@@ -67,7 +67,7 @@ def decode(payload: bytes, *, cluster: str) -> tuple[Message, Envelope]:
         raise MessageError("not a CloudEvent: the top must be an object")
     if event.get("specversion") != "1.0":
         raise MessageError("not a CloudEvent 1.0: specversion must be '1.0'")
-    envelope = _ENVELOPE(event, "envelope")
+    envelope = from_plain(Envelope, event, "envelope")
     if envelope.cluster != cluster:
         raise MessageError(f"message of cluster '{envelope.cluster[:64]}'; this one is '{cluster}'")
     kind = event.get("type")
@@ -79,13 +79,27 @@ def decode(payload: bytes, *, cluster: str) -> tuple[Message, Envelope]:
 
 def from_plain(kind: type[T], value: object, where: str = "data") -> T:
     """Build a dataclass from decoded JSON, or raise `MessageError`."""
-    built: T = _reader(kind)(value, where)
+    try:
+        built: T = _reader(kind)(value)
+    except _Mismatch as error:
+        raise MessageError(".".join([where, *reversed(error.path)]) + f" {error}") from error
     return built
 
 
 def to_plain(value: object) -> Any:  # noqa: ANN401 - JSON is anything
     """Return a dataclass as decoded JSON."""
     return orjson.loads(orjson.dumps(value))
+
+
+class _Mismatch(Exception):  # noqa: N818 - never leaves this module
+    """A value that is not what the table says; its path is collected on the way out.
+
+    Reading what is right must not pay for saying where what is wrong would be.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.path: list[str] = []  # innermost first
 
 
 _READERS: dict[object, Reader] = {}
@@ -121,30 +135,30 @@ def _scalar(kind: type) -> Reader:
     assert issubclass(kind, StrEnum), f"messages have no fields of type {kind}"
     values = {member.value: member for member in kind}
 
-    def read(value: Any, where: str) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:  # noqa: ANN401
         try:
             return values[value]
         except (KeyError, TypeError):
-            raise MessageError(f"{where} must be one of {', '.join(values)}") from None
+            raise _Mismatch(f"must be one of {', '.join(values)}") from None
 
     return read
 
 
-def _text(value: Any, where: str) -> str:  # noqa: ANN401
+def _text(value: Any) -> str:  # noqa: ANN401
     if type(value) is not str or len(value) > TEXT_MAX:
-        raise MessageError(f"{where} must be a text of at most {TEXT_MAX} characters")
+        raise _Mismatch(f"must be a text of at most {TEXT_MAX} characters")
     return value
 
 
-def _truth(value: Any, where: str) -> bool:  # noqa: ANN401
+def _truth(value: Any) -> bool:  # noqa: ANN401
     if type(value) is not bool:
-        raise MessageError(f"{where} must be true or false")
+        raise _Mismatch("must be true or false")
     return value
 
 
-def _number(value: Any, where: str) -> int:  # noqa: ANN401
+def _number(value: Any) -> int:  # noqa: ANN401
     if type(value) is not int or not -NUMBER_MAX <= value <= NUMBER_MAX:
-        raise MessageError(f"{where} must be a whole number within 62 bits")
+        raise _Mismatch("must be a whole number within 62 bits")
     return value
 
 
@@ -152,8 +166,8 @@ def _optional(arguments: tuple[Any, ...]) -> Reader:
     (kind,) = (argument for argument in arguments if argument is not NoneType)
     inner = _reader(kind)
 
-    def read(value: Any, where: str) -> Any:  # noqa: ANN401
-        return None if value is None else inner(value, where)
+    def read(value: Any) -> Any:  # noqa: ANN401
+        return None if value is None else inner(value)
 
     return read
 
@@ -162,18 +176,18 @@ def _sequence(arguments: tuple[Any, ...]) -> Reader:
     if arguments[-1] is Ellipsis:
         inner = _reader(arguments[0])
 
-        def read(value: Any, where: str) -> Any:  # noqa: ANN401
+        def read(value: Any) -> Any:  # noqa: ANN401
             if type(value) is not list or len(value) > ITEMS_MAX:
-                raise MessageError(f"{where} must be a list of at most {ITEMS_MAX} items")
-            return tuple(inner(item, where) for item in value)
+                raise _Mismatch(f"must be a list of at most {ITEMS_MAX} items")
+            return tuple([inner(item) for item in value])
 
         return read
     readers = tuple(_reader(argument) for argument in arguments)
 
-    def read_exact(value: Any, where: str) -> Any:  # noqa: ANN401
+    def read_exact(value: Any) -> Any:  # noqa: ANN401
         if type(value) is not list or len(value) != len(readers):
-            raise MessageError(f"{where} must be a list of {len(readers)} items")
-        return tuple(reader(item, where) for reader, item in zip(readers, value, strict=True))
+            raise _Mismatch(f"must be a list of {len(readers)} items")
+        return tuple([reader(item) for reader, item in zip(readers, value, strict=True)])
 
     return read_exact
 
@@ -181,42 +195,43 @@ def _sequence(arguments: tuple[Any, ...]) -> Reader:
 def _mapping(kind: Any) -> Reader:  # noqa: ANN401
     inner = _reader(kind)
 
-    def read(value: Any, where: str) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:  # noqa: ANN401
         if type(value) is not dict or len(value) > ITEMS_MAX:
-            raise MessageError(f"{where} must be an object of at most {ITEMS_MAX} entries")
-        return {
-            _text(key, where): inner(item, f"{where}.{key[:64]}") for key, item in value.items()
-        }
+            raise _Mismatch(f"must be an object of at most {ITEMS_MAX} entries")
+        try:
+            return {_text(key): inner(item) for key, item in value.items()}
+        except _Mismatch as error:
+            error.path.append("*")  # its key is from outside, and may be anything
+            raise
 
     return read
 
 
 def _record(kind: type) -> Reader:
     hints = get_type_hints(kind)
-    parts = [
-        (
-            item.name,
-            _reader(hints[item.name]),
-            item.default is MISSING and item.default_factory is MISSING,
-        )
+    readers = {item.name: _reader(hints[item.name]) for item in fields(kind)}
+    required = frozenset(
+        item.name
         for item in fields(kind)
-    ]
+        if item.default is MISSING and item.default_factory is MISSING
+    )
 
-    def read(value: Any, where: str) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:  # noqa: ANN401
         if type(value) is not dict:
-            raise MessageError(f"{where} must be an object")
+            raise _Mismatch("must be an object")
         found: dict[str, Any] = {}
-        for name, reader, required in parts:
+        for name, reader in readers.items():
             if name in value:
-                found[name] = reader(value[name], f"{where}.{name}")
-            elif required:
-                raise MessageError(f"{where}.{name} is missing")
+                try:
+                    found[name] = reader(value[name])
+                except _Mismatch as error:
+                    error.path.append(name)
+                    raise
+            elif name in required:
+                raise _Mismatch(f"has no '{name}'")
         try:
             return kind(**found)
         except AssertionError as error:
-            raise MessageError(f"{where} contradicts itself: {found}"[:TEXT_MAX]) from error
+            raise _Mismatch(f"contradicts itself: {str(value)[:200]}") from error
 
     return read
-
-
-_ENVELOPE = _reader(Envelope)

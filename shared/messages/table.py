@@ -4,7 +4,9 @@ The list is append only: a type that was ever sent keeps its name and its row. A
 added with a default; any other change is a new type ending in `.v2`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from string import Formatter
 from typing import TypeAlias
 
@@ -134,15 +136,27 @@ BY_TYPE: dict[str, Row] = {PREFIX + row.type: row for row in TABLE}
 
 def subject_of(message: Message, *, to: str = "") -> str:
     """Return where a message goes, below the cluster's prefix; `to` is a command's node."""
-    return BY_MESSAGE[type(message)].subject.format_map(_Fields(message, to))
+    return _SUBJECTS[type(message)](message, to)
 
 
-class _Fields(dict[str, object]):
-    """The fields of a message as `str.format_map` asks for them."""
+def _subject(row: Row) -> Callable[[Message, str], str]:
+    """Return what fills in a row's subject; made once, for every message pays for it."""
+    parts = [
+        (text, None if name in (None, "to") else attrgetter(name), name == "to")
+        for text, name, _, _ in Formatter().parse(row.subject)
+    ]
 
-    def __init__(self, message: Message, to: str) -> None:
-        super().__init__(to=to)
-        self._message = message
+    def fill(message: Message, to: str) -> str:
+        subject = ""
+        for text, field, addressed in parts:
+            subject += text
+            if field is not None:
+                subject += field(message)
+            elif addressed:
+                subject += to
+        return subject
 
-    def __missing__(self, name: str) -> object:
-        return getattr(self._message, name)
+    return fill
+
+
+_SUBJECTS = {row.message: _subject(row) for row in TABLE}
