@@ -130,8 +130,9 @@ def _word(value: object) -> str:
 class Writer:
     """Writes lines to a file descriptor from a thread of its own, or drops and counts them."""
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], dropped: Callable[[int], str]) -> None:
         self._write_out = write
+        self._words_for = dropped
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_MAX)
         self._ended = threading.Event()
         self.dropped = 0
@@ -147,22 +148,18 @@ class Writer:
 
     def close(self) -> None:
         """Write what is queued, for as long as somebody reads it."""
-        self.write_end()
-        self._ended.wait(FLUSH_WITHIN_US / SECOND)
-
-    def write_end(self) -> None:
-        """Ask the thread to end after what is queued."""
         try:
-            self._lines.put_nowait(None)
+            self._lines.put(None, timeout=FLUSH_WITHIN_US / SECOND)
         except queue.Full:
-            self._ended.set()
+            return
+        self._ended.wait(FLUSH_WITHIN_US / SECOND)
 
     def _run(self) -> None:
         reported = 0
         while (line := self._lines.get()) is not None:
             dropped = self.dropped
             if dropped > reported:
-                line = f"{line}\nlog_lines_dropped count={dropped - reported}"
+                line = f"{line}\n{self._words_for(dropped - reported)}"
                 reported = dropped
             try:
                 self._write_out(f"{line}\n".encode(errors="replace"))
