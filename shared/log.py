@@ -8,6 +8,7 @@ to stop a failover. (structlog was tried: its import costs every process 55 ms, 
 is installed, and it writes on the caller's thread.)
 """
 
+import json
 import logging
 import queue
 import threading
@@ -99,7 +100,10 @@ class Logger:
 def as_json(wall_us: int, level: str, event: str, fields: Mapping[str, object]) -> str:
     """Return a line of JSON: `time`, `level`, `event`, then the fields."""
     line = {"time": timestamp(wall_us), "level": level, "event": event, **fields}
-    return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # halves of surrogate pairs, huge numbers: rare, and still a line
+        return json.dumps(line, default=str)
 
 
 def as_text(wall_us: int, level: str, event: str, fields: Mapping[str, object]) -> str:
