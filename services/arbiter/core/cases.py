@@ -41,6 +41,7 @@ class Opening:
     judgement: Judgement | None = None  # None: a person asked
     owner: str = ""
     not_done: str = ""
+    moved: tuple[Target, ...] = ()  # whose rules change; () is found out by looking at all
 
 
 def incident_id(state: State, targets: tuple[Target, ...]) -> str:
@@ -57,7 +58,7 @@ def opened(
     judgement = opening.judgement
     bad = judgement.bad if judgement is not None else ()
     began_at = min((view.first_at for view in bad), default=now)
-    moved = _moved(before, after, opening.targets)
+    moved = opening.moved or _moved(before, after, opening.targets)
     incident = Incident(
         id=name,
         trace_id=trace_id_of(after.cluster.name, name),
@@ -92,18 +93,18 @@ def _one(names: set[str]) -> str:
     return next(iter(names)) if len(names) == 1 else ""
 
 
-def _moved(before: State, after: State, targets: tuple[Target, ...]) -> list[Target]:
+def _moved(before: State, after: State, targets: tuple[Target, ...]) -> tuple[Target, ...]:
     """Return whose rules differ between two plans, in the services concerned."""
-    return [
+    return tuple(
         (service, node)
         for service in sorted({service for service, _ in targets})
         for node, rule in after.plan.services[service].items()
         if rule is not before.plan.services[service][node]
         and rule != before.plan.services[service][node]
-    ]
+    )
 
 
-def _rules(state: State, moved: list[Target]) -> dict[str, Rule]:
+def _rules(state: State, moved: tuple[Target, ...]) -> dict[str, Rule]:
     return {f"{service}/{node}": state.plan.services[service][node] for service, node in moved}
 
 

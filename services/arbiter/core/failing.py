@@ -21,6 +21,7 @@ from services.arbiter.core.state import (
     Say,
     State,
 )
+from shared.cluster import Mode
 from shared.frozen import replace
 from shared.instant import Duration, Instant
 from shared.messages.facts import InstanceState, ServiceChanged
@@ -159,6 +160,8 @@ def taken_out(
             sentence=_sentence(after, gone),
             judgement=judgement,
             not_done=_not_done(state, instance),
+            # A balanced service's other rules stay; a mirror's stand-in changes too.
+            moved=tuple(each.target for each in changed) if _balanced(state, gone) else (),
         )
         after, told = opened(state, after, name, opening, now)
     after = commanded(after, Failover, now)
@@ -177,6 +180,10 @@ def taken_out(
         told,
         fact,
     )
+
+
+def _balanced(state: State, instance: Instance) -> bool:
+    return state.cluster.services[instance.service].mode is Mode.BALANCE
 
 
 def _sentence(after: State, gone: Instance) -> str:
