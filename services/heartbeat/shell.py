@@ -29,14 +29,18 @@ OWN_MAX = 2  # places no datagram may take: one for our pulse, one for the order
 
 
 class Shell:
-    """Runs the heartbeat of one member."""
+    """Runs the heartbeat of one member, with or without a bus."""
 
-    def __init__(self, *, cluster: Cluster, clock: Clock, bus: Bus, udp: UdpBeats) -> None:
+    def __init__(self, *, cluster: Cluster, clock: Clock, udp: UdpBeats) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._bus = bus
+        self._bus: Bus | None = None
         self._udp = udp
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(DATAGRAMS_MAX + OWN_MAX)
+
+    def say_on(self, bus: Bus) -> None:
+        """Say the beats there too, from the next one on."""
+        self._bus = bus
 
     async def run(self, member: str, boot_id: str, stopping: asyncio.Event) -> None:
         """Beat until stopped."""
@@ -44,25 +48,29 @@ class Shell:
         self._udp.open(self._hear)
         try:
             state, actions = start(self._cluster, member, boot_id, self._clock.now())
-            await self._perform(actions)
+            await self._perform_all(actions)
             while (event := await self._events.get()) is not None:
                 state, actions = decide(state, event, self._clock.now())
-                await self._perform(actions)
+                await self._perform_all(actions)
         finally:
             self._udp.close()
             stopper.cancel()
 
-    async def _perform(self, actions: tuple[Action, ...]) -> None:
+    async def _perform_all(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
-            match action:
-                case Say(heartbeat):
+            await self._perform(action)
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case Say(heartbeat):
+                if self._bus is not None:
                     await self._bus.publish(heartbeat)
-                case Send(datagram):
-                    self._udp.send(datagram)
-                case Wake(at):
-                    self._wake(at)
-                case _:
-                    assert_never(action)
+            case Send(datagram):
+                self._udp.send(datagram)
+            case Wake(at):
+                self._wake(at)
+            case _:
+                assert_never(action)
 
     def _hear(self, read: Datagram | Rejection) -> None:
         if self._events.qsize() < DATAGRAMS_MAX:

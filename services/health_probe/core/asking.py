@@ -40,7 +40,7 @@ class Asking:
     slot_at: Instant
     number: int = 0  # of the newest probe
     asked: tuple[Asked, ...] = ()  # oldest first
-    confirm_at: Instant = 0  # half-way through the newest probe
+    confirm_at: Instant = 0  # half-way through the newest probe, unless there is a hurry
     wake_at: Instant | None = None  # what the shell was last told
 
 
@@ -96,12 +96,17 @@ def outdate(before: Asking, number: int) -> Asking:
     return replace(before, asked=tuple(a for a in before.asked if a.number > number))
 
 
+def hurry(before: Asking, now: Instant) -> Asking:
+    """Make the next confirmation due at once."""
+    return replace(before, confirm_at=now)
+
+
 def confirmation_at(asking: Asking, bad: int, fall: int) -> Instant | None:
     """Return when to ask again without waiting for a slot; None if there is no reason."""
     under_way = len(asking.asked)
-    if (bad == 0 and under_way == 0) or bad + under_way >= fall:
-        return None
-    return 0 if bad == 1 and under_way == 0 else asking.confirm_at
+    nothing_bad = bad == 0 and under_way == 0
+    enough = bad + under_way >= fall or under_way >= IN_FLIGHT_MAX
+    return None if nothing_bad or enough else asking.confirm_at
 
 
 def _slot_after(now: Instant, every_us: Duration, offset_us: Duration) -> Instant:
