@@ -11,8 +11,9 @@ machine may lose to its scheduler; above 1 s a time-out protects no client.
 
 Only good answers teach. A hang therefore moves nothing: neither up (its probes fail) nor down.
 What is slower than the time-out cannot teach either, so an instance that is already judged
-unhealthy is asked with all patience: a hurry has nothing left to win, and one that has become
-slow for good comes back with the time-out that it needs.
+unhealthy is asked with all patience, and what was normal before is forgotten at its return: a
+hurry has nothing left to win, and what has become slow for good comes back with the time-out that
+it needs instead of failing by the old one again and again.
 """
 
 from collections.abc import Sequence

@@ -101,6 +101,8 @@ def judge(before: Judgement, sample: Sample, probe: Probe) -> Judgement:
 
 def _good(before: Judgement, sample: Sample, probe: Probe) -> Judgement:
     good = before.good + 1
+    # What comes back may be another process, or slower for good: what was normal is forgotten.
+    back = before.verdict is Verdict.UNHEALTHY and before.bad > 0
     healthy = before.verdict is Verdict.HEALTHY or good >= probe.rise
     # An answer that was under way when the connection was lost does not lift the alarm.
     lifted = before.alarmed_at is None or sample.began_at >= before.alarmed_at
@@ -112,7 +114,7 @@ def _good(before: Judgement, sample: Sample, probe: Probe) -> Judgement:
         bad=0,
         first_bad_at=None,
         alarmed_at=None if lifted else before.alarmed_at,
-        answers=answers.learned(before.answers, sample.outcome.took_us),
+        answers=answers.learned(() if back else before.answers, sample.outcome.took_us),
     )
 
 
