@@ -4,8 +4,8 @@ from hypothesis import given, settings, strategies as st
 
 from services.health_probe.core.answers import TIMEOUT_MAX, TIMEOUT_MIN
 from services.health_probe.core.asking import IN_FLIGHT_MAX
-from services.health_probe.core.events import Ask, Ended, LinkLost, Wake
-from services.health_probe.core.probing import TRACED_MAX
+from services.health_probe.core.events import Action, Ask, Ended, Event, LinkLost, Target, Wake
+from services.health_probe.core.probing import TRACED_MAX, State
 from services.health_probe.core.signs import Outcome
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.health import Evidence, Grade, Sign, Verdict
@@ -16,6 +16,7 @@ TOOK = st.integers(min_value=0, max_value=2 * SECOND)
 LATE = st.one_of(st.just(0), st.integers(min_value=0, max_value=3 * SECOND))
 WAIT = st.one_of(st.just(0), st.integers(min_value=0, max_value=3 * SECOND))
 OUTCOMES = st.one_of(st.none(), st.builds(Outcome, SIGNS, st.just("x"), st.just(""), TOOK))
+Step = tuple[int, Target, Outcome | None, int, bool]
 STEPS = st.lists(
     st.tuples(WAIT, st.sampled_from([HERE, THERE]), OUTCOMES, LATE, st.booleans()), max_size=40
 )
@@ -31,7 +32,7 @@ class Checked(World):
         self.last: dict[str, Evidence] = {}
         super().__post_init__()
 
-    def on(self, event, after_us=0):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def on(self, event: Event, after_us: int = 0) -> tuple[Action, ...]:
         before = self.state
         said = len(self.said)
         actions = super().on(event, after_us)
@@ -50,7 +51,7 @@ class Checked(World):
         assert len(self.state.trails) <= TRACED_MAX
         return actions
 
-    def _count(self, event: Ended, before) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def _count(self, event: Ended, before: State) -> None:
         node, sign = event.target.node, event.outcome.sign
         asked = before.instances[event.target].asking.asked
         if not any(each.number == event.number for each in asked):
@@ -82,7 +83,7 @@ class Checked(World):
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, COUNTS, COUNTS)
-def test_an_observer_keeps_its_word(steps, fall, rise) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_an_observer_keeps_its_word(steps: list[Step], fall: int, rise: int) -> None:
     world = Checked(with_probe(fall=fall, rise=rise), links=True)
     for wait_us, target, outcome, late_us, lost in steps:
         world.run(wait_us)
@@ -101,7 +102,7 @@ def test_an_observer_keeps_its_word(steps, fall, rise) -> None:  # type: ignore[
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(TOOK, max_size=60), COUNTS)
-def test_a_hang_is_found_in_time_whatever_was_normal(answers, fall) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_a_hang_is_found_in_time_whatever_was_normal(answers: list[int], fall: int) -> None:
     world = World(with_probe(fall=fall))
     for took_us in answers:
         world.behave(HERE, Outcome(Sign.OK, "", "", took_us))
@@ -113,7 +114,7 @@ def test_a_hang_is_found_in_time_whatever_was_normal(answers, fall) -> None:  # 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(OUTCOMES, max_size=60))
-def test_failures_teach_no_timeout(outcomes) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_failures_teach_no_timeout(outcomes: list[Outcome | None]) -> None:
     world = World()
     world.run_until_healthy()
     learnt = set()

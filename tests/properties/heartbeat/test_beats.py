@@ -37,8 +37,8 @@ class Life:
 STEPS = st.lists(
     st.one_of(
         st.just("beat"),
-        st.just("lose a to b"),
-        st.just("lose b to a"),
+        st.just("a to b"),
+        st.just("b to a"),
         st.just("restart a"),
         st.just("restart b"),
         st.integers(min_value=0, max_value=400),  # which recorded beat is replayed
@@ -47,54 +47,65 @@ STEPS = st.lists(
 )
 
 
+class Pair:
+    """Two members, what is between them, and somebody who records."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000
+        self.lives = 0
+        self.a, self.b = Life("a", 0, self.now), Life("b", 0, self.now)
+        self.recorded: list[Datagram] = []
+
+    def play(self, step: str | int) -> None:
+        self.lives += 1
+        match step:
+            case int():
+                self.replay(step)
+            case "restart a":
+                self.a = Life("a", self.lives, self.now)
+            case "restart b":
+                self.b = Life("b", self.lives, self.now)
+            case _:
+                self.beat(lost=step)
+
+    def replay(self, index: int) -> None:
+        """Say again to a what b said once, and check that it does not count."""
+        if index < len(self.recorded):
+            before = self.a.state.peers["b"]
+            self.a.hear(self.recorded[index], self.now)
+            after = self.a.state.peers["b"]
+            assert after.boot_id == before.boot_id
+            assert after.highest == before.highest
+            assert after.heard_at == before.heard_at
+
+    def beat(self, lost: str = "") -> None:
+        self.now += EVERY + MILLISECOND
+        to_b = [each for each in self.a.beat(self.now) if each.receiver == "b"]
+        to_a = [each for each in self.b.beat(self.now) if each.receiver == "a"]
+        if lost != "a to b":
+            for datagram in to_b:
+                self.b.hear(datagram, self.now)
+        if lost != "b to a":
+            # What is lost is not recorded: a beat that is held back is not defended against.
+            for datagram in to_a:
+                self.recorded.append(datagram)
+                self.a.hear(datagram, self.now)
+        bounded(self.a.state)
+        bounded(self.b.state)
+
+
 @settings(max_examples=200, deadline=None)
 @given(STEPS)
 def test_only_the_living_are_heard(steps: list[str | int]) -> None:
-    """Replays of everything ever sent never make a dead or older life of b count for a."""
-    now, lives = 1_000_000, 0
-    a, b = Life("a", 0, now), Life("b", 0, now)
-    recorded: list[Datagram] = []
+    """Replays of all that was ever sent make no dead or older life count; the living are heard."""
+    pair = Pair()
     for step in steps:
-        lives += 1
-        if isinstance(step, int):
-            if step < len(recorded):
-                before = a.state.peers["b"]
-                a.hear(recorded[step], now)
-                after = a.state.peers["b"]
-                assert (after.boot_id, after.highest, after.heard_at) == (
-                    before.boot_id,
-                    before.highest,
-                    before.heard_at,
-                )
-            continue
-        if step == "restart a":
-            a = Life("a", lives, now)
-            continue
-        if step == "restart b":
-            b = Life("b", lives, now)
-            continue
-        now += EVERY + MILLISECOND
-        to_b = [each for each in a.beat(now) if each.receiver == "b"]
-        to_a = [each for each in b.beat(now) if each.receiver == "a"]
-        for datagram in to_b if step != "lose a to b" else []:
-            b.hear(datagram, now)
-        for datagram in to_a if step != "lose b to a" else []:
-            # What was lost is not replayable here: a copy that is held back is not defended against.
-            recorded.append(datagram)
-            a.hear(datagram, now)
-        bounded(a.state)
-        bounded(b.state)
+        pair.play(step)
     for _ in range(4):
-        now += EVERY
-        for datagram in a.beat(now):
-            if datagram.receiver == "b":
-                b.hear(datagram, now)
-        for datagram in b.beat(now):
-            if datagram.receiver == "a":
-                a.hear(datagram, now)
-    assert a.state.peers["b"].boot_id == b.boot_id
-    assert b.state.peers["a"].boot_id == a.boot_id
-    assert a.state.peers["b"].heard_at == now
+        pair.beat()
+    assert pair.a.state.peers["b"].boot_id == pair.b.boot_id
+    assert pair.b.state.peers["a"].boot_id == pair.a.boot_id
+    assert pair.a.state.peers["b"].heard_at == pair.now
 
 
 def bounded(state: State) -> None:
