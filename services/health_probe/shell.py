@@ -56,8 +56,7 @@ class Shell:
         places = INCIDENTS_MAX + instances * EVENTS_PER_INSTANCE + 2  # the picture, the end
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(places)
         self._alarms: dict[Target | None, asyncio.TimerHandle] = {}
-        self._watch = Watch(clock)
-        self._prober = Prober(cluster, clock, self._watch, self._events.put_nowait)
+        self._prober = Prober(cluster, clock, Watch(clock), self._events.put_nowait)
         self._links = Links(cluster, self._events.put_nowait)
 
     async def run(self, observer: str, boot_id: str, stopping: asyncio.Event) -> None:
@@ -65,7 +64,6 @@ class Shell:
         if self._telemetry.enabled:
             await self._bus.subscribe("incident.*", self._hear)
         stopper = asyncio.create_task(self._stop(stopping))
-        self._watch.start()
         try:
             state, actions = start(self._cluster, observer, boot_id, self._clock.now())
             await self._perform_all(actions)
@@ -163,7 +161,6 @@ class Shell:
         )
 
     def _close(self) -> None:
-        self._watch.stop()
         self._prober.close()
         self._links.close_all()
         for alarm in self._alarms.values():

@@ -30,15 +30,14 @@ class Prober:
         self._cluster = cluster
         self._watch = watch
         self._report = report
-        self._clock = clock
         self._surroundings = Surroundings(clock)
 
     def ask(self, target: Target, number: int, timeout_us: Duration) -> None:
         """Begin a probe; its end is reported within the time-out, whatever happens."""
-        began_at = self._clock.now()
+        began_at = self._watch.begin()
 
         def end(outcome: Outcome) -> None:
-            late_us = self._watch.late_us(began_at)
+            late_us = self._watch.end(began_at)
             self._report(Ended(target=target, number=number, outcome=outcome, late_us=late_us))
 
         Exchange(self._probe(target, timeout_us), self._place(target), end, self._surroundings)
@@ -59,6 +58,7 @@ class Prober:
         """Break off what is under way."""
         for exchange in tuple(self._surroundings.under_way):
             exchange.close()
+        self._watch.stop()
 
     def _probe(self, target: Target, timeout_us: Duration) -> Question[Outcome]:
         probe = self._service(target).probe

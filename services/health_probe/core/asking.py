@@ -9,16 +9,21 @@ Rule 3: what looks bad is confirmed without waiting for a slot, until the verdic
 after a first failure, and otherwise when half of the time-out of the newest probe has passed,
 over a fresh connection and beside it. So a hung instance has failed `fall` probes after
 (1 + (fall - 1) / 2) time-outs, and a burst of errors is still asked about more than once in time.
+Rule 4: a reset is what a dying process looks like, whose connections the kernel closes one by one
+and the listening one not first. It is followed up after 1, 2, 4 … ms even if the verdict is in,
+because the refusal that makes it conclusive comes with the next or the one after.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shared.instant import SECOND, Duration, Instant
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 # Two for the time-out of confirmations, one for a lost connection, one for a late sample.
 IN_FLIGHT_MAX = 4
+RESET_PAUSE_US = 1 * MILLISECOND
+RESETS_MAX = 6  # followed up: 63 ms in all, by then a slot is near
 PAUSE_US = 1 * SECOND  # so late a timer means that this process was stopped, not just busy
 
 
@@ -96,9 +101,11 @@ def outdate(before: Asking, number: int) -> Asking:
     return replace(before, asked=tuple(a for a in before.asked if a.number > number))
 
 
-def hurry(before: Asking, now: Instant) -> Asking:
-    """Make the next confirmation due at once."""
-    return replace(before, confirm_at=now)
+def hurry(before: Asking, bad: int, now: Instant, *, reset: bool) -> Asking:
+    """Return when to ask again after that many bad answers in a row, the newest just now."""
+    if reset and bad <= RESETS_MAX:
+        return replace(before, confirm_at=now + (RESET_PAUSE_US << (bad - 1)))
+    return replace(before, confirm_at=now) if bad == 1 else before
 
 
 def confirmation_at(asking: Asking, bad: int, fall: int) -> Instant | None:
@@ -107,6 +114,11 @@ def confirmation_at(asking: Asking, bad: int, fall: int) -> Instant | None:
     nothing_bad = bad == 0 and under_way == 0
     enough = bad + under_way >= fall or under_way >= IN_FLIGHT_MAX
     return None if nothing_bad or enough else asking.confirm_at
+
+
+def follow_up_at(asking: Asking, resets: int) -> Instant | None:
+    """Return when to ask again after so many bad answers of which the newest was a reset."""
+    return asking.confirm_at if resets <= RESETS_MAX and not asking.asked else None
 
 
 def _slot_after(now: Instant, every_us: Duration, offset_us: Duration) -> Instant:

@@ -135,12 +135,18 @@ def _well(instance: Instance, asked: Asked, now: Instant) -> tuple[Instance, Act
 
 
 def _ill(instance: Instance, now: Instant) -> Instance:
-    """Forget what a bad answer puts in doubt; hurry after the first."""
-    if instance.judgement.bad == 1:
-        instance = replace(instance, asking=asking.hurry(instance.asking, now))
-    if instance.judgement.verdict is Verdict.UNHEALTHY:
-        instance = replace(instance, identity=identity.gone(instance.identity, now))
-    return instance
+    """Hurry where that helps, and forget what a bad answer puts in doubt."""
+    judged = instance.judgement
+    reset = judged.sign is Sign.RESET
+    hurried = asking.hurry(instance.asking, judged.bad, now, reset=reset)
+    instance = replace(instance, asking=hurried)
+    if judged.verdict is not Verdict.UNHEALTHY:
+        return instance
+    return replace(
+        instance,
+        link=link.excused(instance.link),
+        identity=identity.gone(instance.identity, now),
+    )
 
 
 def _settled(instance: Instance) -> bool:
@@ -189,11 +195,10 @@ def _trial_at(instance: Instance) -> Instant | None:
 
 
 def _confirm_at(instance: Instance) -> Instant | None:
-    if instance.judgement.verdict is Verdict.UNHEALTHY:
-        return None
-    return asking.confirmation_at(
-        instance.asking, instance.judgement.bad, instance.service.probe.fall
-    )
+    judged = instance.judgement
+    if judged.verdict is not Verdict.UNHEALTHY:
+        return asking.confirmation_at(instance.asking, judged.bad, instance.service.probe.fall)
+    return asking.follow_up_at(instance.asking, judged.bad) if judged.sign is Sign.RESET else None
 
 
 def _alarm(instance: Instance) -> tuple[Instance, Actions]:

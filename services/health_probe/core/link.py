@@ -3,7 +3,8 @@
 Rule 1: a lost link accuses nobody. It is a reason to ask at once, and servers may close what is
 idle whenever they like.
 Rule 2: a link that lived for less than a second was not wanted: the pause before the next one
-doubles from a second to ten minutes. One that lived longer is opened again at once.
+doubles from a second to ten minutes. One that lived longer is opened again at once, and so is
+that of an instance which proves to be dead: it did not end for being unwanted.
 Rule 3: a server that serves one connection at a time would be blocked by ours. Until a probe
 beside it was answered, a link is on trial: it is closed as soon as a probe is slow, before that
 probe is held against anybody.
@@ -67,3 +68,8 @@ def lost(before: Link, now: Instant) -> Link:
     lived = before.phase in (Phase.TRIAL, Phase.OPEN) and now - before.opened_at >= LIFE_MIN
     pause_us = 0 if lived else min(max(2 * before.pause_us, RETRY_MIN), RETRY_MAX)
     return Link(pause_us=pause_us, again_at=now + pause_us)
+
+
+def excused(before: Link) -> Link:
+    """Return the link of an instance that does not work: its short life means nothing."""
+    return Link() if before.phase is Phase.CLOSED else before

@@ -1,6 +1,9 @@
 """What an observer says when an instance misbehaves."""
 
+from itertools import pairwise
+
 from services.health_probe.core.answers import TIMEOUT_MAX, TIMEOUT_MIN
+from services.health_probe.core.asking import RESET_PAUSE_US, RESETS_MAX
 from services.health_probe.core.events import Ended, LinkLost
 from services.health_probe.core.signs import Outcome
 from shared.instant import MILLISECOND, SECOND
@@ -176,7 +179,23 @@ def test_a_reset_and_then_a_refusal_is_conclusive_within_the_time_of_two_probes(
     world.instances[HERE] = first(bad(Sign.RESET), bad(Sign.REFUSED))
     world.run(2 * EVERY)
     assert [said.grade for said in world.since(before)][:2] == [Grade.SUSPICIOUS, Grade.CONCLUSIVE]
-    assert world.said_at[before + 1] - world.said_at[before] == MILLISECOND
+    assert world.said_at[before + 1] - world.said_at[before] == RESET_PAUSE_US + MILLISECOND
+
+
+def test_resets_are_followed_up_after_the_verdict_but_not_for_ever() -> None:
+    world = healthy_world()
+    world.behave(HERE, bad(Sign.RESET))
+    asks = len(world.asks)
+    world.run(EVERY)
+    asked_at = [at for at, ask in world.asks[asks:] if ask.target == HERE]
+    follow_ups = [after - before - MILLISECOND for before, after in pairwise(asked_at)]
+    doubling = [RESET_PAUSE_US << count for count in range(RESETS_MAX)]
+    assert follow_ups == doubling[: len(follow_ups)]
+    assert len(follow_ups) >= 4
+    world.run(SECOND)
+    asks = len(world.asks)
+    world.run(SECOND)
+    assert len([ask for _, ask in world.asks[asks:] if ask.target == HERE]) == 10
 
 
 def test_trouble_of_our_own_accuses_nobody() -> None:

@@ -122,6 +122,17 @@ def test_events_of_a_link_that_we_closed_are_ignored() -> None:
     assert world.state.instances == state.instances
 
 
+def test_the_short_life_of_a_link_to_a_dying_instance_is_excused() -> None:
+    world = linked_world()
+    for _ in range(4):
+        world.behave(HERE, bad(Sign.REFUSED))
+        world.on(LinkLost(HERE, own=False))
+        world.run(EVERY)
+        world.behave(HERE, ok())
+        world.run((ANSWERS_MIN + 3) * EVERY)
+        assert world.instance().link.phase is Phase.OPEN
+
+
 def test_pauses_are_bounded() -> None:
     link = Link()
     for now in range(100):
