@@ -286,7 +286,7 @@ def test_an_incident_that_names_our_evidence_gets_our_span() -> None:
         def __init__(self) -> None:
             self.spans: list[tuple[str, str | None, int]] = []
 
-        def record(  # noqa: PLR0913 - as in Telemetry
+        def record(
             self,
             *,
             name: str,

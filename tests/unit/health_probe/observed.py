@@ -77,6 +77,7 @@ def cluster(*services: Service, nodes: tuple[str, ...] = ("a", "b")) -> Cluster:
         policy=Policy(
             failback=FailbackMode.AUTOMATIC,
             after_us=SECOND,
+            forget_us=SECOND,
             ramp_us=SECOND,
             drain_us=SECOND,
             moves_max=3,

@@ -35,6 +35,7 @@ CLUSTER = Cluster(
     policy=Policy(
         failback=FailbackMode.AUTOMATIC,
         after_us=SECOND,
+        forget_us=SECOND,
         ramp_us=SECOND,
         drain_us=SECOND,
         moves_max=3,
