@@ -91,16 +91,16 @@ def is_current(state: State, number: Number) -> bool:
     return number == state.memory.fence
 
 
-def deadline(state: State) -> Instant:
-    """Return when the next `Tick` is due, if nothing happens before."""
-    waits = [state.measure_at]
+def deadline(state: State) -> Instant | None:
+    """Return when the next `Tick` is due; None if only something under way can come first."""
+    waits: list[Instant] = []
     if state.doing is Doing.NOTHING:
-        waits.append(state.look_at)
+        waits += (state.look_at, state.measure_at)
     if state.verify_at is not None and state.verifying is None:
         waits.append(state.verify_at)
     if not state.prepared and not state.preparing:
         waits.append(state.prepare_at)
-    return min(waits)
+    return min(waits, default=None)
 
 
 def coalesced(events: Iterable[Event]) -> tuple[Event, ...]:
@@ -346,7 +346,7 @@ def _verification_span(state: State, seen: str) -> tuple[Action, ...]:
             incident=plan.incident,
             name=f"verify {state.node}",
             key=f"verify/{state.node}/{plan.epoch}.{plan.sequence}",
-            parent="verify" if progress.is_failover else following.TRACE_ROOT,
+            parent="verify" if progress.is_failover else following.RECOVERY,
             begin_at=progress.installed_at,
             end_at=progress.verified_at,
             attributes={"epoch": plan.epoch, "sequence": plan.sequence, "seen": seen},

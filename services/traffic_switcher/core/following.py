@@ -37,7 +37,7 @@ from shared.instant import Instant
 from shared.messages.traffic import Applied, Drift, Measured, Plan, Stage
 from shared.rules import Admission, Rule, Rules, digest, original_of
 
-TRACE_ROOT = "incident"  # the key of the span that covers an incident (shared.telemetry)
+RECOVERY = "failback"  # the key of the span that covers an incident's end, as the arbiter draws it
 DETAIL_MAX = 1_000  # of what a load balancer said, in a message
 
 Decided: TypeAlias = tuple[State, tuple[Action, ...]]
@@ -122,9 +122,10 @@ def _recognise(state: State, installation: Installation, now: Instant) -> Decide
     memory = replace(
         before, ours=frozenset(ours), theirs=frozenset(theirs), process=installation.process
     )
-    new = memory.theirs - before.theirs
-    drifts = tuple(
-        Say(_drift(state, installation, t, "someone else", repaired=False)) for t in sorted(new)
+    new, gone = memory.theirs - before.theirs, before.theirs - memory.theirs
+    drifts = (
+        *(_drift(state, installation, t, "someone else", repaired=False) for t in sorted(new)),
+        *(_drift(state, installation, t, "someone else", repaired=True) for t in sorted(gone)),
     )
     is_prepared = state.prepared and memory.theirs == before.theirs
     return replace(
@@ -134,7 +135,7 @@ def _recognise(state: State, installation: Installation, now: Instant) -> Decide
         closing=MappingProxyType(closing),
         prepared=is_prepared,
         look_at=min([state.look_at, *(at for at in closing.values() if at > now)]),
-    ), drifts
+    ), tuple(map(Say, drifts))
 
 
 def _keep_time(
@@ -375,7 +376,7 @@ def _installation_spans(state: State) -> tuple[Action, ...]:
         incident=plan.incident,
         name=f"switch {state.node}",
         key=key,
-        parent="switch" if progress.is_failover else TRACE_ROOT,
+        parent="switch" if progress.is_failover else RECOVERY,
         begin_at=progress.received_at,
         end_at=progress.installed_at,
         attributes=number,

@@ -42,6 +42,11 @@ def request(service: Service, token: str) -> bytes:
     ).encode()
 
 
+def listens_for(service: Service) -> Duration:
+    """Return how long an answer may take, or silence must last to be a good sign."""
+    return WITHIN_US if service.protocol is Protocol.HTTP else OPEN_FOR_US
+
+
 def is_complete(service: Service, content: bytes) -> bool:
     """Say whether enough was heard to judge."""
     if service.protocol is not Protocol.HTTP:
