@@ -12,7 +12,7 @@ from typing import Any, Protocol, assert_never
 
 from services.traffic_switcher.adapters.driver import Driver
 from services.traffic_switcher.adapters.story import Story
-from services.traffic_switcher.core import decisions
+from services.traffic_switcher.core import coalesced, deadline, decide, is_current, start
 from services.traffic_switcher.core.state import (
     Action,
     Apply,
@@ -119,7 +119,7 @@ class Switcher:
 
     async def _next(self) -> tuple[Event, ...]:
         """Wait for an event, or until something is due; take all that is there."""
-        due_at = decisions.deadline(self._state)
+        due_at = deadline(self._state)
         wait_s = None if due_at is None else max(due_at - self._base.clock.now(), 0) / SECOND
         try:
             async with asyncio.timeout(wait_s):
@@ -131,13 +131,13 @@ class Switcher:
         for event in found:
             if isinstance(event, _Failed):
                 raise event.error
-        return decisions.coalesced(e for e in found if not isinstance(e, _Failed))
+        return coalesced(e for e in found if not isinstance(e, _Failed))
 
     async def _feed(self, events: tuple[Event, ...]) -> None:
         for event in events:
             self._story.heard(self._state, event)
             self._say_ready(event)
-            self._state, actions = decisions.decide(self._state, event, self._base.clock.now())
+            self._state, actions = decide(self._state, event, self._base.clock.now())
             for action in actions:
                 await self._perform(action)
 
@@ -204,7 +204,7 @@ class Switcher:
 
     async def _apply(self, action: Apply) -> None:
         def may_send() -> bool:
-            return decisions.is_current(self._state, action.number)
+            return is_current(self._state, action.number)
 
         try:
             installation = await self._driver.apply(action.steps, may_send)
@@ -293,6 +293,6 @@ class Switcher:
             after = "joins as a new member" if memory is None else "uses the previous copy"
             self._base.log.error("plan_unreadable", because=complaint, so=after)
         settings = self._base.settings
-        return decisions.start(
+        return start(
             settings.cluster, self._node, self._base.boot_id, memory, self._base.clock.now()
         )

@@ -9,3 +9,13 @@ plan_file       a persisted plan, as bytes
 haproxy_file    haproxy.cfg, as text
 haproxy_words   HAProxy's command line, as text
 """
+
+from services.traffic_switcher.core.decisions import (
+    coalesced,
+    deadline,
+    decide,
+    is_current,
+    start,
+)
+
+__all__ = ["coalesced", "deadline", "decide", "is_current", "start"]

@@ -74,7 +74,9 @@ def shown(state: State, installation: Installation, now: Instant) -> Decided:
     after, found = _recognise(replace(state, doing=Doing.NOTHING, applying=None), installation, now)
     after, measured = _measure(after, now)
     if fault := _fault(after, installation):
-        after, failed = _failed(replace(after, prepared=False), fault, now)
+        after, failed = _failed(after, fault, now)
+        prepare_at = now if after.failures == 1 else now + again(after.failures)
+        after = replace(after, prepared=False, prepare_at=prepare_at)
         return after, (*found, *failed, *measured)
     if after.memory.plan is None:
         return replace(after, detail="", failures=0), (*found, *measured)
