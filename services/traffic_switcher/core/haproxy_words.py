@@ -19,6 +19,7 @@ from shared.messages.traffic import InstanceLoad, ServiceLoad
 
 LINE_MAX = 8_192  # half of HAProxy's buffer for a command line (tune.bufsize)
 SAID_MAX = 200  # of an answer, in an error
+DIGITS_MAX = 18  # of a counter; more is none of HAProxy's, and no message could carry it
 
 # Bits of srv_admin_state (HAProxy's server-t.h). 0x04 only says that the file had `disabled`.
 MAINTENANCE = 0x01 | 0x02 | 0x20  # by command or file; inherited from a tracked server; no address
@@ -77,7 +78,7 @@ def read(answer: str, exchange: Exchange, *, current: str) -> Installation:
         raise _nonsense(exchange.readings[0], rest)
     instances = _instances(blocks[0])
     facts = dict(line.split(": ", 1) for line in blocks[1].splitlines() if ": " in line)
-    if not facts.get("Pid", "").isdigit():
+    if not _is_number(facts.get("Pid", "")):
         raise _nonsense("show info", blocks[1])
     loads = _loads(blocks[2], instances) if len(blocks) > len(STATE) else {}
     return Installation(
@@ -101,7 +102,8 @@ def _accepted(answer: str, exchange: Exchange) -> str:
 
 
 def _instances(block: str) -> dict[Target, Instance]:
-    rows = _table(block, "show servers state", skip="1", delimiter=" ")
+    columns = ("be_name", "srv_name", "srv_op_state", "srv_admin_state", "srv_uweight")
+    rows = _table(block, "show servers state", columns, skip="1", delimiter=" ")
     found: dict[Target, Instance] = {}
     for row in rows:
         name = row["srv_name"]
@@ -119,7 +121,10 @@ def _instances(block: str) -> dict[Target, Instance]:
 
 
 def _loads(block: str, instances: Mapping[Target, Instance]) -> dict[str, ServiceLoad]:
-    rows = {(row["pxname"], row["svname"]): row for row in _table(block, "show stat")}
+    rows = {
+        (row["pxname"], row["svname"]): row
+        for row in _table(block, "show stat", ("pxname", "svname"))
+    }
     found: dict[str, ServiceLoad] = {}
     for service in sorted({service for service, _ in instances}):
         front, back = rows.get((service, "FRONTEND")), rows.get((service, "BACKEND"))
@@ -149,32 +154,40 @@ def _load(row: Mapping[str, str], *, is_http: bool, up: bool) -> InstanceLoad:
 
 
 def _table(
-    block: str, command: str, *, skip: str = "", delimiter: str = ","
+    block: str, command: str, columns: Sequence[str], *, skip: str = "", delimiter: str = ","
 ) -> Iterator[Mapping[str, str]]:
     """Yield the rows of a table whose first line is `# ` and the columns' names."""
     lines = block.splitlines()
     if skip and lines[0] == skip:
         lines = lines[1:]
-    if not lines or not lines[0].startswith("# "):
+    names = lines[0][2:].split(delimiter) if lines and lines[0].startswith("# ") else []
+    if not {*columns} <= {*names}:
         raise _nonsense(command, block)
-    names = lines[0][2:].split(delimiter)
-    for values in csv.reader(lines[1:], delimiter=delimiter, quoting=csv.QUOTE_NONE):
+    try:
+        rows = list(csv.reader(lines[1:], delimiter=delimiter, quoting=csv.QUOTE_NONE))
+    except csv.Error as error:
+        raise _nonsense(command, block) from error
+    for values in rows:
         if len(values) != len(names):
             raise _nonsense(command, block)
         yield dict(zip(names, values, strict=True))
 
 
 def _number(row: Mapping[str, str], name: str) -> int:
-    value = row.get(name, "")
-    if not value.isdigit():
-        raise _nonsense(f"show servers state: {name}", value)
+    value = row[name]
+    if not _is_number(value):
+        raise _nonsense("show servers state", f"{name} {value}")
     return int(value)
 
 
 def _count(row: Mapping[str, str], name: str) -> int:
     """Return a counter; one that does not exist for a kind of row is empty."""
     value = row.get(name, "")
-    return int(value) if value.isdigit() else 0
+    return int(value) if _is_number(value) else 0
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
 
 
 def _nonsense(command: str, said: str) -> SwitchError:
