@@ -45,11 +45,11 @@ class Stage:
         return self.settings.cluster
 
     async def begin(self, rules: Rules | None = None) -> None:
-        """Write the file and start HAProxy and all instances."""
-        await self.driver.prepare(rules or original(self.cluster), frozenset(), keep=False)
-        await asyncio.to_thread(self.haproxy.start)
+        """Write the file and start all instances, then HAProxy, whose first check decides."""
         for instance in self.instances.values():
             await instance.start()
+        await self.driver.prepare(rules or original(self.cluster), frozenset(), keep=False)
+        await asyncio.to_thread(self.haproxy.start)
 
     async def follow(self, rules: Rules, drained: Iterable[tuple[str, str]] = ()) -> Installation:
         """Take the steps that lead to these rules."""
