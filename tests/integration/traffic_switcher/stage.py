@@ -29,7 +29,7 @@ CLOCK = SystemClock()
 
 
 @dataclass
-class Stage:
+class Scenery:
     """One node with its load balancer; `haproxy` is not started yet."""
 
     directory: Path
@@ -87,12 +87,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(program: str, *, of: Cluster | None = None) -> AsyncIterator[Stage]:
+async def stage(program: str, *, of: Cluster | None = None) -> AsyncIterator[Scenery]:
     """Set a stage up, and leave nothing behind."""
     directory = Path(tempfile.mkdtemp(prefix="eq-"))  # short, since socket paths must be
     path = programs()[program]
     settings = settings_in(directory, of)
-    made = Stage(
+    made = Scenery(
         directory=directory,
         settings=settings,
         program=path,
