@@ -290,7 +290,7 @@ class Switcher:
     def _begin(self) -> State:
         memory, complaints = self._store.read()
         for complaint in complaints:
-            after = "joins as a new member" if memory is None else "uses the previous copy"
+            after = "joins as a new member" if memory is None else "uses the other copy"
             self._base.log.error("plan_unreadable", because=complaint, so=after)
         settings = self._base.settings
         return start(

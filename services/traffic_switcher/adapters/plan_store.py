@@ -1,55 +1,62 @@
-"""The persisted plan: `plan.json`, and `plan.json.previous` should that ever be unreadable."""
+"""The persisted plan: two copies, written in turn, so that one is always whole."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from services.traffic_switcher.core.plan_file import SIZE_MAX, from_bytes, to_bytes
 from services.traffic_switcher.core.state import Memory
 from shared.errors import StateError
 
-CURRENT = "plan.json"
-PREVIOUS = "plan.json.previous"
-CORRUPT = "plan.json.corrupt"  # kept for whoever wants to know
+COPIES = ("plan.1", "plan.2")
 
 
 class PlanStore:
-    """One node's file; written so that a power cut leaves the old one or the new one."""
+    """One node's file. A power cut can tear only the copy that was being written: the older one.
+
+    Each copy is written in place. Beside a new file that takes the old one's name this saves two
+    commits of the file system's journal, on the way from a failure to its mend.
+    """
 
     def __init__(self, directory: Path, *, cluster: str, node: str) -> None:
         self._directory = directory
         self._cluster = cluster
         self._node = node
+        self._generation = 0
+        self._next = COPIES[0]  # the one that may be lost
 
     def read(self) -> tuple[Memory | None, tuple[str, ...]]:
-        """Return what was persisted, and what was wrong with what could not be used.
+        """Return the newest whole copy, and what was wrong with what could not be used.
 
         None without complaints is a new member; with complaints it is one that must join as new.
         """
+        newest: Memory | None = None
         complaints: list[str] = []
-        for name in (CURRENT, PREVIOUS):
-            path = self._directory / name
+        for copy, other in (COPIES, COPIES[::-1]):
             try:
-                return self._read(path), tuple(complaints)
+                generation, memory = self._read(self._directory / copy)
             except FileNotFoundError:
                 continue
             except StateError as error:
-                complaints.append(f"{path} {error}")
-                if name == CURRENT:
-                    with suppress(OSError):  # or it would become the previous copy
-                        path.replace(self._directory / CORRUPT)
-        return None, tuple(complaints)
+                complaints.append(f"{self._directory / copy} {error}")
+                continue
+            if generation > self._generation:
+                self._generation, self._next, newest = generation, other, memory
+        return newest, tuple(complaints)
 
     def write(self, memory: Memory) -> None:
         """Return only when it is on the disk; raise `StateError` if it is not."""
-        content = to_bytes(memory, cluster=self._cluster, node=self._node)
+        content = to_bytes(
+            memory, cluster=self._cluster, node=self._node, generation=self._generation + 1
+        )
+        path = self._directory / self._next
         try:
-            self._write(content)
+            _write(path, content)
         except OSError as error:
-            path = self._directory / CURRENT
             raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
+        self._generation += 1
+        self._next = COPIES[0] if self._next == COPIES[1] else COPIES[1]
 
-    def _read(self, path: Path) -> Memory:
+    def _read(self, path: Path) -> tuple[int, Memory]:
         try:
             with path.open("rb") as file:
                 content = file.read(SIZE_MAX + 1)
@@ -61,33 +68,28 @@ class PlanStore:
             raise StateError(f"has more than {SIZE_MAX} bytes")
         return from_bytes(content, cluster=self._cluster, node=self._node)
 
-    def _write(self, content: bytes) -> None:
-        current, new = self._directory / CURRENT, self._directory / f"{CURRENT}.new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            _write_all(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._keep_previous(current)
-        new.replace(current)
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
-    def _keep_previous(self, current: Path) -> None:
-        """Give the current file its second name; it stays the current one until replaced."""
-        link = self._directory / f"{PREVIOUS}.new"
-        link.unlink(missing_ok=True)
-        try:
-            os.link(current, link)
-        except FileNotFoundError:
-            return
-        link.replace(self._directory / PREVIOUS)
+def _write(path: Path, content: bytes) -> None:
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, content[written:], written)
+        if os.fstat(descriptor).st_size > len(content):
+            os.ftruncate(descriptor, len(content))
+        # Its size as well, should it have changed; what else it flushes nobody needs.
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    if is_new:
+        _sync_directory(path.parent)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
+def _sync_directory(path: Path) -> None:
+    """Make a new name last as long as what it names."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -100,6 +100,8 @@ def deadline(state: State) -> Instant | None:
         waits.append(state.verify_at)
     if not state.prepared and not state.preparing:
         waits.append(state.prepare_at)
+    if _to_remember(state):
+        waits.append(state.remember_at)
     return min(waits, default=None)
 
 
@@ -258,9 +260,6 @@ def _overtaken(state: State, now: Instant) -> State:
 def _due(state: State, now: Instant) -> Decided:
     """Begin what is due and not under way."""
     actions: list[Action] = []
-    if state.persisting is None and _to_remember(state, now):
-        state = replace(state, persisting=state.memory)
-        actions.append(Persist(state.memory))
     if state.doing is Doing.NOTHING and now >= min(state.look_at, state.measure_at):
         counters = now >= state.measure_at
         state = replace(state, doing=Doing.READING, look_at=now + LOOK_EVERY_US)
@@ -273,13 +272,16 @@ def _due(state: State, now: Instant) -> Decided:
         actions.append(
             Prepare(following.in_force(state), state.memory.theirs, state.memory.plan is None)
         )
+    if state.persisting is None and _to_remember(state) and now >= state.remember_at:
+        state = replace(state, persisting=state.memory)
+        actions.append(Persist(state.memory))
     return state, tuple(actions)
 
 
-def _to_remember(state: State, now: Instant) -> bool:
-    """Say whether whose gates are whose must be written: after the plan itself has arrived."""
+def _to_remember(state: State) -> bool:
+    """Say whether it must be written whose gates are whose: after the plan itself has arrived."""
     arrived = state.memory.plan is None or state.progress.installed_at is not None
-    return arrived and state.memory != state.remembered and now >= state.persist_again_at
+    return arrived and state.memory != state.remembered
 
 
 def _verify(state: State) -> tuple[State, Verify]:

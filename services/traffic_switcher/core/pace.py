@@ -16,6 +16,9 @@ AGAIN_LONGEST_US: Duration = 2 * SECOND
 # and one refusal a second tells as much as twenty.
 PERSIST_AGAIN_US: Duration = SECOND
 REFUSE_AGAIN_US: Duration = SECOND
+# Whose gates are whose is written, and the file for the next restart, when a plan has arrived:
+# neither may delay it.
+REMEMBER_AFTER_US: Duration = 200 * MILLISECOND
 REPAIRS_MAX = 3  # within the window; more often than this, somebody is at war with us
 REPAIRS_WINDOW_US: Duration = MINUTE
 

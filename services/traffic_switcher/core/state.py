@@ -73,6 +73,7 @@ class State:
     received: Progress | None = None  # of the plan that is being written; None: no new plan
     persist_again_at: Instant = 0
     remembered: Memory = field(default_factory=Memory)  # as last written
+    remember_at: Instant = 0
     shown: Installation | None = None  # as last read back; None not known
     doing: Doing = Doing.NOTHING
     applying: Number | None = None  # whose steps are being taken
