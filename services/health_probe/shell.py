@@ -1,0 +1,171 @@
+"""One loop: what happened goes into the core, what it wants is done."""
+
+import asyncio
+from typing import assert_never
+
+from services.health_probe.adapters.links import Links
+from services.health_probe.adapters.prober import Prober
+from services.health_probe.adapters.watch import Watch
+from services.health_probe.core.asking import IN_FLIGHT_MAX
+from services.health_probe.core.events import (
+    Action,
+    Actions,
+    Ask,
+    CloseLink,
+    Event,
+    IncidentHeard,
+    OpenLink,
+    PictureDue,
+    ReadIdentity,
+    RecordSpan,
+    Say,
+    Target,
+    Wake,
+    WakeForPicture,
+    Woke,
+)
+from services.health_probe.core.probing import decide, start
+from shared.bus import Bus, Received
+from shared.clock import Clock
+from shared.cluster import Cluster
+from shared.instant import MILLISECOND, SECOND, Instant
+from shared.log import Log
+from shared.messages.facts import IncidentOpened, IncidentUpdated
+from shared.messages.health import Evidence, Picture
+from shared.telemetry import Telemetry
+
+# Places that only incidents may fill; more at a time lose a span of their traces, nothing else.
+INCIDENTS_MAX = 256
+# What one instance can have waiting is the ends of its probes, its alarm, its link, its identity;
+# probes that no longer count come to an end too.
+EVENTS_PER_INSTANCE = 4 * IN_FLIGHT_MAX
+
+
+class Shell:
+    """Runs the observer of one node."""
+
+    def __init__(
+        self, *, cluster: Cluster, clock: Clock, bus: Bus, telemetry: Telemetry, log: Log
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._bus = bus
+        self._telemetry = telemetry
+        self._log = log
+        instances = len(cluster.services) * len(cluster.nodes)
+        places = INCIDENTS_MAX + instances * EVENTS_PER_INSTANCE + 2  # the picture, the end
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue(places)
+        self._alarms: dict[Target | None, asyncio.TimerHandle] = {}
+        self._prober = Prober(cluster, clock, Watch(clock), self._events.put_nowait)
+        self._links = Links(cluster, self._events.put_nowait)
+
+    async def run(self, observer: str, boot_id: str, stopping: asyncio.Event) -> None:
+        """Observe until stopped."""
+        if self._telemetry.enabled:
+            await self._bus.subscribe("incident.*", self._hear)
+        stopper = asyncio.create_task(self._stop(stopping))
+        try:
+            state, actions = start(self._cluster, observer, boot_id, self._clock.now())
+            await self._perform_all(actions)
+            while (event := await self._events.get()) is not None:
+                state, actions = decide(state, event, self._clock.now())
+                await self._perform_all(actions)
+        finally:
+            stopper.cancel()
+            self._close()
+
+    async def _perform_all(self, actions: Actions) -> None:
+        for action in actions:
+            await self._perform(action)
+
+    async def _perform(self, action: Action) -> None:  # noqa: C901, PLR0912 - all actions
+        match action:
+            case Say(message):
+                await self._bus.publish(message)
+                self._note(message)
+            case Ask(target, number, timeout_us):
+                self._prober.ask(target, number, timeout_us)
+            case ReadIdentity(target):
+                self._prober.read_identity(target)
+            case OpenLink(target):
+                self._links.open(target)
+            case CloseLink(target):
+                self._links.close(target)
+            case Wake(target, at):
+                self._wake(target, at, Woke(target))
+            case WakeForPicture(at):
+                self._wake(None, at, PictureDue())
+            case RecordSpan():
+                self._record(action)
+            case _:
+                assert_never(action)
+
+    def _wake(self, key: Target | None, at: Instant, event: Event) -> None:
+        earlier = self._alarms.get(key)
+        if earlier is not None:
+            earlier.cancel()
+        # Rounded up to the milliseconds that loops count in, lest it comes too early and again.
+        delay_ms = max(-((self._clock.now() - at) // MILLISECOND), 0)
+        self._alarms[key] = asyncio.get_running_loop().call_later(
+            delay_ms * MILLISECOND / SECOND, self._events.put_nowait, event
+        )
+
+    def _hear(self, received: Received) -> None:
+        message = received.message
+        room = self._events.qsize() < INCIDENTS_MAX
+        if room and isinstance(message, IncidentOpened | IncidentUpdated):
+            self._events.put_nowait(IncidentHeard(message.incident))
+
+    def _note(self, message: Evidence | Picture) -> None:
+        match message:
+            case Evidence():
+                self._log.info(
+                    "evidence",
+                    service=message.service,
+                    node=message.node,
+                    verdict=message.verdict.value,
+                    grade=message.grade.value,
+                    because=message.detail,
+                    threshold=message.threshold,
+                    abstains=message.abstains,
+                    sequence=message.sequence,
+                )
+            case Picture():
+                pass
+            case _:
+                assert_never(message)
+
+    def _record(self, span: RecordSpan) -> None:
+        """Record a span, its instants brought to the time of day."""
+        evidence = span.evidence
+        to_wall_us = self._clock.wall() - self._clock.now()
+        name = f"probe {evidence.service}/{evidence.node}"
+        self._telemetry.record(
+            name=name,
+            incident=span.incident,
+            begin_wall_us=span.begin_at + to_wall_us,
+            end_wall_us=span.end_at + to_wall_us,
+            parent="detect",
+            key=f"{name} by {evidence.observer} {evidence.sequence}",
+            attributes={
+                "equipoise.observer": evidence.observer,
+                "equipoise.service": evidence.service,
+                "equipoise.node": evidence.node,
+                "equipoise.verdict": evidence.verdict.value,
+                "equipoise.grade": evidence.grade.value,
+                "equipoise.sign": evidence.sign.value,
+                "equipoise.detail": evidence.detail,
+                "equipoise.threshold": evidence.threshold,
+                "equipoise.sequence": evidence.sequence,
+            },
+        )
+
+    def _close(self) -> None:
+        self._prober.close()
+        self._links.close_all()
+        for alarm in self._alarms.values():
+            alarm.cancel()
+
+    async def _stop(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        await self._events.put(None)

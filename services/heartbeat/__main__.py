@@ -1,0 +1,35 @@
+"""Builds the heartbeat of one member and runs it."""
+
+import asyncio
+import secrets
+
+from services.heartbeat.adapters.udp import UdpBeats
+from services.heartbeat.shell import Shell
+from shared.runtime import Base, Ground, run
+
+
+class Program:
+    """A heartbeat that beats to its peers at once, and on the bus as soon as there is one."""
+
+    def __init__(self) -> None:
+        self._built: asyncio.Queue[Shell] = asyncio.Queue(1)
+
+    async def beat(self, ground: Ground) -> None:
+        """Beat until stopped: a dead bus is no reason for silence."""
+        settings = ground.settings
+        udp = UdpBeats(settings.cluster, settings.member, settings.key)
+        shell = Shell(cluster=settings.cluster, clock=ground.clock, udp=udp)
+        self._built.put_nowait(shell)
+        await shell.run(settings.member, secrets.token_hex(8), ground.stopping)
+
+    async def main(self, base: Base) -> None:
+        """Give the beats a bus."""
+        shell = await self._built.get()
+        shell.say_on(base.bus)
+        base.ready(members=len(base.settings.cluster.members))
+        await base.stopping.wait()
+
+
+if __name__ == "__main__":
+    program = Program()
+    run("heartbeat", program.main, meanwhile=program.beat)

@@ -1,0 +1,1 @@
+"""The outside that is not the bus: UDP between members."""

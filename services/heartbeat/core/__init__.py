@@ -1,0 +1,1 @@
+"""What a beat is (`datagram`) and what follows from hearing one (`beats`)."""

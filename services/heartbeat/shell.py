@@ -1,0 +1,87 @@
+"""One loop: what happened goes into the core, what it wants is done."""
+
+import asyncio
+from typing import assert_never
+
+from services.heartbeat.adapters.udp import UdpBeats
+from services.heartbeat.core.beats import (
+    Action,
+    Event,
+    Heard,
+    Ignored,
+    Say,
+    Send,
+    Wake,
+    Woke,
+    decide,
+    start,
+)
+from services.heartbeat.core.datagram import Datagram, Rejection
+from shared.bus import Bus
+from shared.clock import Clock
+from shared.cluster import Cluster
+from shared.instant import MILLISECOND, SECOND, Instant
+
+# Datagrams that may wait: 100 members beat 20 times a second, so this is a second's worth; of
+# more, the newest are dropped, which is what UDP does anyway.
+DATAGRAMS_MAX = 2_048
+OWN_MAX = 2  # places no datagram may take: one for our pulse, one for the order to stop
+
+
+class Shell:
+    """Runs the heartbeat of one member, with or without a bus."""
+
+    def __init__(self, *, cluster: Cluster, clock: Clock, udp: UdpBeats) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._bus: Bus | None = None
+        self._udp = udp
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue(DATAGRAMS_MAX + OWN_MAX)
+
+    def say_on(self, bus: Bus) -> None:
+        """Say the beats there too, from the next one on."""
+        self._bus = bus
+
+    async def run(self, member: str, boot_id: str, stopping: asyncio.Event) -> None:
+        """Beat until stopped."""
+        stopper = asyncio.create_task(self._stop(stopping))
+        self._udp.open(self._hear)
+        try:
+            state, actions = start(self._cluster, member, boot_id, self._clock.now())
+            await self._perform_all(actions)
+            while (event := await self._events.get()) is not None:
+                state, actions = decide(state, event, self._clock.now())
+                await self._perform_all(actions)
+        finally:
+            self._udp.close()
+            stopper.cancel()
+
+    async def _perform_all(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            await self._perform(action)
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case Say(heartbeat):
+                if self._bus is not None:
+                    await self._bus.publish(heartbeat)
+            case Send(datagram):
+                self._udp.send(datagram)
+            case Wake(at):
+                self._wake(at)
+            case _:
+                assert_never(action)
+
+    def _hear(self, read: Datagram | Rejection) -> None:
+        if self._events.qsize() < DATAGRAMS_MAX:
+            self._events.put_nowait(Ignored(read) if isinstance(read, Rejection) else Heard(read))
+
+    def _wake(self, at: Instant) -> None:
+        # Rounded up to the milliseconds that loops count in, lest it comes too early and again.
+        delay_ms = -((self._clock.now() - at) // MILLISECOND)
+        delay_s = max(delay_ms, 0) * MILLISECOND / SECOND
+        asyncio.get_running_loop().call_later(delay_s, self._events.put_nowait, Woke())
+
+    async def _stop(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        await self._events.put(None)

@@ -1,0 +1,68 @@
+"""Real requests through the load balancer of this machine."""
+
+import asyncio
+from collections.abc import Sequence
+
+from services.traffic_switcher.core.state import Outcome
+from services.traffic_switcher.core.verification import (
+    HEAD_MAX,
+    WITHIN_US,
+    Heard,
+    is_complete,
+    judge,
+    listens_for,
+    request,
+)
+from shared.clock import Clock
+from shared.cluster import Service
+from shared.instant import SECOND, Duration
+from shared.rules import Rules
+
+
+class LocalRequests:
+    """Asks for services at the address of this node, as its clients do."""
+
+    def __init__(self, address: str, token: str, clock: Clock) -> None:
+        self._address = address
+        self._token = token
+        self._clock = clock
+
+    async def verify(self, services: Sequence[Service], rules: Rules) -> tuple[Outcome, ...]:
+        """Send one request to each of the services, all at once, and judge the answers."""
+        heard = await asyncio.gather(*map(self._ask, services))
+        pairs = zip(services, heard, strict=True)
+        return tuple(judge(service, rules[service.name], answer) for service, answer in pairs)
+
+    async def _ask(self, service: Service) -> Heard:
+        began_at = self._clock.now()
+        content, fault = bytearray(), ""
+        is_open = True
+        try:
+            async with asyncio.timeout(WITHIN_US / SECOND):
+                reader, writer = await asyncio.open_connection(self._address, service.listen)
+                try:
+                    writer.write(request(service, self._token))
+                    is_open = await _listen(reader, service, content)
+                finally:
+                    writer.transport.abort()  # nothing is left to say; never waits
+        except TimeoutError:
+            fault = "no answer within a second"
+        except OSError as error:
+            fault = f"no connection: {error.strerror or error}"
+        return Heard(bytes(content), is_open, fault, self._clock.now() - began_at)
+
+
+async def _listen(reader: asyncio.StreamReader, service: Service, content: bytearray) -> bool:
+    """Read what is needed; return whether the other side had not closed when we stopped."""
+    limit_us: Duration = listens_for(service)
+    try:
+        async with asyncio.timeout(limit_us / SECOND):
+            while not is_complete(service, bytes(content)):
+                chunk = await reader.read(HEAD_MAX)
+                if not chunk:
+                    return False
+                content += chunk
+    except TimeoutError:
+        if limit_us >= WITHIN_US:
+            raise
+    return True

@@ -1,0 +1,1 @@
+"""The switcher against a real HAProxy."""

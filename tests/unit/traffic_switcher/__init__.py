@@ -1,0 +1,1 @@
+"""The switcher's pure parts, a situation at a time."""
