@@ -97,6 +97,7 @@ def cluster(*services: Service, nodes: Iterable[Node] = ()) -> Cluster:
         policy=Policy(
             failback=FailbackMode.AUTOMATIC,
             after_us=SECOND,
+            forget_us=3_600_000_000,
             ramp_us=SECOND,
             drain_us=5 * SECOND,
             moves_max=5,

@@ -142,7 +142,7 @@ def test_a_plan_that_leaves_a_service_with_nothing_is_refused() -> None:
     ],
 )
 def test_a_plan_for_another_configuration_is_refused(
-    rules: Any,  # noqa: ANN401 - rules of many shapes
+    rules: Any,
     what: str,
     difference: str,
 ) -> None:
