@@ -97,9 +97,9 @@ class _Mismatch(Exception):  # noqa: N818 - never leaves this module
     Reading what is right must not pay for saying where what is wrong would be.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *path: str) -> None:
         super().__init__(text)
-        self.path: list[str] = []  # innermost first
+        self.path = list(path)  # innermost first
 
 
 _READERS: dict[object, Reader] = {}
@@ -228,7 +228,7 @@ def _record(kind: type) -> Reader:
                     error.path.append(name)
                     raise
             elif name in required:
-                raise _Mismatch(f"has no '{name}'")
+                raise _Mismatch("is missing", name)
         try:
             return kind(**found)
         except AssertionError as error:

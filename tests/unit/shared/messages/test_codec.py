@@ -191,11 +191,11 @@ class TestRefusalsSayWhere:
     def test_a_missing_attribute_is_named(self, name: str) -> None:
         plain = orjson.loads(event(TABLE[0]))
         del plain[name]
-        assert refusal(orjson.dumps(plain)) == f"envelope has no '{name}'"
+        assert refusal(orjson.dumps(plain)) == f"envelope.{name} is missing"
 
     def test_a_missing_field_is_named(self) -> None:
         row = BY_NAME["node.changed.v1"]
-        assert refusal(changed(row, reason=...)) == "data has no 'reason'"
+        assert refusal(changed(row, reason=...)) == "data.reason is missing"
 
     def test_a_missing_field_with_a_default_is_not_missed(self) -> None:
         row = BY_NAME["heartbeat.v1"]
