@@ -13,6 +13,7 @@ class Program:
 
     def __init__(self) -> None:
         self._built: asyncio.Queue[Shell] = asyncio.Queue(1)
+        self._boot_id = secrets.token_hex(8)  # of the beats, which begin before there is a bus
 
     async def beat(self, ground: Ground) -> None:
         """Beat until stopped: a dead bus is no reason for silence."""
@@ -20,13 +21,13 @@ class Program:
         udp = UdpBeats(settings.cluster, settings.member, settings.key)
         shell = Shell(cluster=settings.cluster, clock=ground.clock, udp=udp)
         self._built.put_nowait(shell)
-        await shell.run(settings.member, secrets.token_hex(8), ground.stopping)
+        await shell.run(settings.member, self._boot_id, ground.stopping)
 
     async def main(self, base: Base) -> None:
         """Give the beats a bus."""
         shell = await self._built.get()
         shell.say_on(base.bus)
-        base.ready(members=len(base.settings.cluster.members))
+        base.ready(members=len(base.settings.cluster.members), beats_as=self._boot_id)
         await base.stopping.wait()
 
 

@@ -112,15 +112,6 @@ async def never_stops(reader: Reader, writer: Writer) -> None:
         await writer.drain()
 
 
-async def endless_body(reader: Reader, writer: Writer) -> None:
-    """Answer well, with a body that never ends."""
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        writer.write(b"x" * 65_536)
-        await writer.drain()
-
-
 async def resets(reader: Reader, writer: Writer) -> None:
     """Reset every connection after its request."""
     await reader.readuntil(b"\r\n\r\n")

@@ -22,7 +22,6 @@ from tests.integration.health_probe.instances import (
     answers,
     closes,
     drips,
-    endless_body,
     hangs,
     never_stops,
     resets,
@@ -91,14 +90,30 @@ def test_what_is_wrong_is_said_and_never_conclusive(
 
 
 def test_a_body_that_never_ends_is_not_read() -> None:
+    written: list[int] = []
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        if b"keep-alive" in request:
+            return
+        written.append(0)
+        index = len(written) - 1
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+            written[index] += 65_536
+
     async def main() -> None:
-        async with Instance(endless_body) as instance:
-            watched = one_service(instance.port, timeout_us=PATIENT)
+        async with Instance(endless) as instance:
+            watched = one_service(instance.port, timeout_us=SECOND)
             async with Observation(watched) as observation:
                 await observation.until(healthy)
                 assert not [said for said in await observation.lasts(10 * EVERY) if unhealthy(said)]
 
     asyncio.run(main())
+    # What we read, and what the kernel's buffers took meanwhile.
+    assert max(written) < 20_000_000
 
 
 def test_an_instance_that_nobody_started_is_unhealthy_at_once() -> None:

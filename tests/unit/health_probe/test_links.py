@@ -2,7 +2,17 @@
 
 from services.health_probe.core.answers import ANSWERS_MIN, TIMEOUT_MIN
 from services.health_probe.core.events import Ask, LinkLost, LinkOpened
-from services.health_probe.core.link import LIFE_MIN, RETRY_MAX, RETRY_MIN, Link, Phase, lost
+from services.health_probe.core.link import (
+    LIFE_MIN,
+    RETRY_MAX,
+    RETRY_MIN,
+    Link,
+    Phase,
+    answered,
+    lost,
+    opened,
+    opening,
+)
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.health import Sign, Verdict
 from tests.unit.health_probe.observed import EVERY, HANGS, HERE, THERE, World, bad, first, ok
@@ -74,12 +84,22 @@ def test_a_link_lost_by_trouble_of_our_own_raises_no_alarm() -> None:
 
 def test_an_alarm_is_lifted_by_the_probe_after_it_only() -> None:
     world = linked_world()
-    world.instances[HERE] = first(ok(5 * MILLISECOND), ok(), bad(Sign.STATUS))
-    world.run(EVERY)
+    world.instances[HERE] = first(ok(5 * MILLISECOND), ok(20 * MILLISECOND))
+    asks = len(world.asks)
+    while not [ask for _, ask in world.asks[asks:] if ask.target == HERE]:
+        world.run(MILLISECOND)
     world.on(LinkLost(HERE, own=False))
-    assert world.instance().judgement.alarmed_at == world.now
+    lost_at = world.now
     world.run(10 * MILLISECOND)
+    assert world.instance().judgement.alarmed_at == lost_at
+    world.run(20 * MILLISECOND)
     assert world.instance().judgement.alarmed_at is None
+
+
+def test_a_probe_from_before_a_link_says_nothing_about_it() -> None:
+    trial = opened(opening(Link()), 1_000)
+    assert answered(trial, 999).phase is Phase.TRIAL
+    assert answered(trial, 1_000).phase is Phase.OPEN
 
 
 def test_a_server_of_one_connection_is_freed_before_it_is_accused() -> None:
