@@ -40,4 +40,4 @@ def _make(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    run("traffic-switcher", main)
+    run("traffic_switcher", main)

@@ -60,7 +60,7 @@ class Node:
         base = Base(
             settings=settings,
             clock=CLOCK,
-            bus=self.broker.connect(_speaker("traffic-switcher", self.log)),
+            bus=self.broker.connect(_speaker("traffic_switcher", self.log)),
             telemetry=Telemetry(),
             log=_logger(self.log),
             boot_id="b" * 16,

@@ -126,7 +126,7 @@ class TestExport:
         async def test() -> None:
             with OtlpReceiver() as receiver:
                 arbiter = telemetry(receiver.endpoint)
-                switcher = telemetry(receiver.endpoint, program="traffic-switcher")
+                switcher = telemetry(receiver.endpoint, program="traffic_switcher")
                 record(switcher, "switch/node-a", "switch")
                 record(arbiter, "switch", ROOT_KEY)
                 record(arbiter)
@@ -137,7 +137,7 @@ class TestExport:
             assert names == {
                 "the incident": "equipoise-arbiter",
                 "the switch": "equipoise-arbiter",
-                "the switch/node-a": "equipoise-traffic-switcher",
+                "the switch/node-a": "equipoise-traffic_switcher",
             }
             known = {span.span_id for span in found}
             assert all(span.parent_id in known for span in found if span.parent_id)

@@ -1,0 +1,56 @@
+"""One incident of the real cluster is one trace, and every service that had a part is in it."""
+
+import itertools
+
+from tests.e2e.running import running_sandbox, wait_until
+from tests.fakes.otlp_receiver import OtlpReceiver, ReceivedSpan
+
+PHASES = ["detect", "decide", "switch", "verify"]
+
+
+def test_a_killed_instance_is_one_trace_of_all_services_whose_phases_add_up() -> None:
+    with OtlpReceiver() as receiver, running_sandbox("--otlp", receiver.endpoint) as sandbox:
+        sandbox.control.send("node-b/shop", "KILL")
+        wait_until(lambda: root_of(receiver) is not None, "the incident's root span arrives")
+        root = root_of(receiver)
+        assert root is not None
+        wait_until(
+            lambda: (
+                {"equipoise-health_probe", "equipoise-traffic_switcher"}
+                <= {str(span.resource["service.name"]) for span in receiver.trace(root.trace_id)}
+            ),
+            "the spans of the other services arrive",
+        )
+        spans = receiver.trace(root.trace_id)
+
+    by_id = {span.span_id: span for span in spans}
+    assert len(by_id) == len(spans), "no span is recorded twice"
+    assert all(span.parent_id in by_id for span in spans if span.span_id != root.span_id)
+
+    phases = children_of(root, spans)[: len(PHASES)]
+    assert [span.name for span in phases] == PHASES
+    for before, after in itertools.pairwise(phases):
+        assert before.end_wall_us == after.begin_wall_us, "phases follow one another without gaps"
+    assert phases[0].begin_wall_us == root.begin_wall_us
+    whole = phases[-1].end_wall_us - root.begin_wall_us
+    assert sum(span.duration_us for span in phases) == whole
+
+    detect, _, switch, verify = phases
+    (probe, *_) = children_of(detect, spans)
+    assert probe.resource["service.name"] == "equipoise-health_probe"
+    assert probe.resource["service.instance.id"] == "node-b"
+    for phase in (switch, verify):
+        members = {span.resource["service.instance.id"] for span in children_of(phase, spans)}
+        assert members == {"node-a", "node-b"}, f"{phase.name} has a span for every node"
+    (installed, *_) = children_of(switch, spans)
+    assert children_of(installed, spans), "a node's switch has a span for every rule"
+
+
+def root_of(receiver: OtlpReceiver) -> ReceivedSpan | None:
+    """Return the span without a parent, once it is there."""
+    return next((span for span in receiver.spans if span.parent_id is None), None)
+
+
+def children_of(parent: ReceivedSpan, spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
+    """Return the spans below one, in the order of their beginning."""
+    return [span for span in spans if span.parent_id == parent.span_id]
