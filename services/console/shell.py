@@ -124,17 +124,11 @@ class Console:
     async def run(self) -> None:
         """Take in one happening after another until told to stop."""
         ticking = asyncio.create_task(self._tick())
-        stopped = asyncio.create_task(self._stopping.wait())
         try:
-            while not self._stopping.is_set():
-                getting = asyncio.create_task(self._queue.get())
-                await asyncio.wait({getting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not getting.done():
-                    getting.cancel()
-                    break
-                await self._take(getting.result())
+            while not self._stopping.is_set():  # a tick comes soon enough to notice
+                await self._take(await self._queue.get())
         finally:
-            for task in (ticking, stopped, self._reading):
+            for task in (ticking, self._reading):
                 if task is not None:
                     task.cancel()
             await self._wake()

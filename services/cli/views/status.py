@@ -99,12 +99,13 @@ def _percent(node: NodeView, percent: int | None) -> str:
 
 
 def _heartbeat(node: NodeView, look: Look) -> str:
-    """Return the silence as the arbiter counts it, or what is heard here if nothing is newer."""
-    silent = node["silent_us"]
-    if node["state"] == "unknown" or silent is None:
-        heard = node["heard_us"]
-        return look.dim("?" if heard is None else f"{length(heard)} here")
-    return length(silent) if node["state"] == "up" else look.amber(f"silent {length(silent)}")
+    """Return how long ago the console heard it; of who is not up, the silence that counts."""
+    silent, heard = node["silent_us"], node["heard_us"]
+    if node["state"] in ("suspect", "dead") and silent is not None:
+        return look.amber(f"silent {length(silent)}")
+    if heard is None:
+        return look.dim("?")
+    return length(heard) if node["state"] != "unknown" else look.dim(f"{length(heard)} here")
 
 
 def _services(status: Status, look: Look) -> list[str]:

@@ -215,7 +215,7 @@ def _incident(incident: Incident) -> Line:
         case IncidentState.RETURNING:
             waiting = incident.waiting_for
             text = f"{incident.service}/{incident.node} is coming back"
-            text = f"{text}: {waiting}" if waiting else text
+            text = f"{text}; waits for: {waiting}" if waiting else text
         case IncidentState.CLOSED:
             level, text = "good", "closed: the original settings are in force"
         case _:

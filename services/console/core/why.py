@@ -148,7 +148,7 @@ def _sentence(state: State, target: str, word: str, reason: str, now: Instant) -
     if word == "unknown":
         return f"{target} is unknown, {because(knowledge(state, now)['text'] or reason)}"
     if word == "home":
-        return f"{target} is as originally set" + (f": {reason}" if reason else "")
+        return f"{target} is as originally set"
     return f"{target} is {word}" + (f", {because(reason)}" if reason else "")
 
 

@@ -31,9 +31,9 @@ WELL = """\
 shop  ✓ serving   2/2 nodes   arbiter witness (plan 3.41)   bus ✓
 
 NODE     STATE  SHARE  WANTED  HEARTBEAT  BALANCER  INSTALLED  VERIFIED
-node-a   ✓ up       ?     75%  12 ms      ✓         ✓ 3.41     ✓ 2 s ago
-node-b   ✓ up       ?     25%  12 ms      ✓         ✓ 3.41     ✓ 2 s ago
-witness  ✓ up       -       -  12 ms      -         -          -
+node-a   ✓ up       ?     75%  0.0 ms     ✓         ✓ 3.41     ✓ 2 s ago
+node-b   ✓ up       ?     25%  0.0 ms     ✓         ✓ 3.41     ✓ 2 s ago
+witness  ✓ up       -       -  0.0 ms     -         -          -
 
 SERVICE  MODE     NODE-A         NODE-B            LOAD  FAILED
 shoes    balance  ✓ 50% 4.0 ms   ✓ 50% 4.0 ms         ?  0 in 0.0 ms
@@ -50,9 +50,9 @@ BROKEN_STATUS = """\
 shop  ▲ serving, no spare   2/2 nodes   arbiter witness (plan 3.42)   bus ✓
 
 NODE     STATE  SHARE  WANTED  HEARTBEAT  BALANCER  INSTALLED  VERIFIED
-node-a   ✓ up       ?    100%  12 ms      ✓         ✓ 3.42     ✓ 2 s ago
-node-b   ✓ up       ?      0%  12 ms      ✓         ✓ 3.42     ✓ 2 s ago
-witness  ✓ up       -       -  12 ms      -         -          -
+node-a   ✓ up       ?    100%  0.0 ms     ✓         ✓ 3.42     ✓ 2 s ago
+node-b   ✓ up       ?      0%  0.0 ms     ✓         ✓ 3.42     ✓ 2 s ago
+witness  ✓ up       -       -  0.0 ms     -         -          -
 
 SERVICE  MODE     NODE-A         NODE-B            LOAD  FAILED
 shoes    balance  ✓ 100% 4.0 ms  ✗ out                ?  6 in 0.0 ms

@@ -42,7 +42,7 @@ RULES = st.one_of(
 )
 
 
-def any_of(kind: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - a type as a value
+def any_of(kind: Any) -> st.SearchStrategy[Any]:
     """Return what the codec would let through for a field of a type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Rule:
@@ -124,7 +124,7 @@ def test_whatever_is_said_every_answer_can_be_given_and_drawn(
         explain_lines(cleaned(checked("explain", in_full(state, remembered, WALL))), LOOK)
 
 
-def checked(name: str, answer: Any) -> Any:  # noqa: ANN401 - JSON is anything
+def checked(name: str, answer: Any) -> Any:
     """Return an answer as it comes out of JSON, having held it against its schema."""
     read = json.loads(json.dumps(answer))
     SCHEMAS[name].validate(read)
