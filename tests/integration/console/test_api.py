@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services.console.adapters import http_server
 from services.console.adapters.http_api import BODY_MAX, FOLLOWERS_MAX
 from services.console.adapters.http_server import listen
 from shared.clock import SystemClock
@@ -303,3 +304,15 @@ def test_a_file_in_the_sockets_place_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="is not a socket"):
         listen(path)
     assert path.read_text() == "precious"
+
+
+def test_a_connection_that_asks_nothing_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "FIRST_REQUEST_WITHIN_S", 0.2)
+    with RunningConsole(tmp_path) as running, socket.socket(socket.AF_UNIX) as idle:
+        idle.settimeout(10)
+        idle.connect(str(running.socket))
+        idle.sendall(b"GET /livez HT")
+        assert idle.recv(100) == b""
+        assert call(running, "/livez")[0] == 200
