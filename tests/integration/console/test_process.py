@@ -90,6 +90,17 @@ def until(directory: Path, verdict: str) -> dict[str, Any]:
         assert clock.now() < end, (answer, (directory / "log").read_text())
 
 
+def explained(directory: Path, name: str) -> dict[str, Any]:
+    """Ask for an incident until the console has heard of it, or read of it."""
+    clock = SystemClock()
+    end = clock.now() + WITHIN_US
+    while True:
+        code, answer = equipoise(directory, "explain", name)
+        if code == 0:
+            return answer
+        assert clock.now() < end, (answer, (directory / "log").read_text())
+
+
 @contextmanager
 def arbiter(url: str, *begin: IncidentOpened) -> Iterator[None]:
     """Run a scripted arbiter beside the test, in a process's thread of its own."""
@@ -103,9 +114,9 @@ def arbiter(url: str, *begin: IncidentOpened) -> Iterator[None]:
         bus = await NatsBus.connect((url,), speaker=speaker, on_failure=lambda _error: None)
         scripted = ScriptedArbiter(bus, clock)
         await scripted.begin()
-        for message in begin:
-            await bus.publish(message)
         while not stop.is_set():
+            for message in begin:  # again and again: the stream is made while we speak
+                await bus.publish(message)
             await scripted.say()
             await clock.sleep(200 * MILLISECOND)
         await bus.close()
@@ -130,8 +141,7 @@ def test_a_console_answers_before_with_and_after_the_bus(tmp_path: Path) -> None
             with arbiter(server.url, IncidentOpened(incident=incident("EARLY1"))):
                 answer = until(tmp_path, "degraded")  # the scripted nodes run another file
                 assert answer["headline"] == "serving, node-a runs another configuration"
-                code, answer = equipoise(tmp_path, "explain", "last")
-                assert (code, answer["id"]) == (0, "EARLY1")
+                assert explained(tmp_path, "last")["id"] == "EARLY1"
                 change = ("failover", "node-b", "--reason", "x", "--yes")
                 code, answer = equipoise(tmp_path, *change)
                 assert (code, answer["verified"]) == (0, "yes")
@@ -176,8 +186,5 @@ def test_a_new_console_reads_the_past_from_the_stream(tmp_path: Path) -> None:
         ):
             until(tmp_path, "degraded")
         with console(tmp_path, server.url):
-            clock = SystemClock()
-            end = clock.now() + WITHIN_US
-            while equipoise(tmp_path, "explain", "EARLY1")[0] != 0:
-                assert clock.now() < end, (tmp_path / "log").read_text()
+            assert explained(tmp_path, "early1")["id"] == "EARLY1"
             assert equipoise(tmp_path, "status")[1]["verdict"] == "unknown"
