@@ -33,6 +33,7 @@ from services.traffic_switcher.core.pace import (
     LOOK_EVERY_US,
     PERSIST_AGAIN_US,
     REFUSE_AGAIN_US,
+    REMEMBER_AFTER_US,
     again,
 )
 from services.traffic_switcher.core.state import (
@@ -225,7 +226,8 @@ def _persisted(state: State, number: Number, now: Instant) -> Decided:
         progress=replace(received, persisted_at=now),
         look_at=now,
         prepared=False,
-        prepare_at=now,
+        prepare_at=now + REMEMBER_AFTER_US,
+        remember_at=now + REMEMBER_AFTER_US,
         verifying=None,
         verify_at=None,
         verify_failures=0,
@@ -238,7 +240,10 @@ def _persisted(state: State, number: Number, now: Instant) -> Decided:
 
 def _not_persisted(state: State, event: NotPersisted, now: Instant) -> Decided:
     """Keep what is in force; without a persisted number nothing may change."""
-    later = replace(state, persisting=None, received=None, persist_again_at=now + PERSIST_AGAIN_US)
+    again_at = now + PERSIST_AGAIN_US
+    later = replace(
+        state, persisting=None, received=None, persist_again_at=again_at, remember_at=again_at
+    )
     if state.received is None or state.persisting is None or state.persisting.plan is None:
         return later, ()
     failed = following.applied(

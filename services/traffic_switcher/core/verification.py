@@ -6,6 +6,7 @@ TCP: HAProxy accepts a connection before it has one itself, and closes it when i
 a byte, or a connection that stays open for a moment, is proof.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ WITHIN_US: Duration = SECOND
 OPEN_FOR_US: Duration = 100 * MILLISECOND  # a refused attempt and its retry are over by then
 HEAD_MAX = 16_384  # HAProxy's own bound for the head of an answer
 SEEN_MAX = 100  # of an answer, in a sentence
+STATUS_LINE = re.compile(r"HTTP/1\.[01] ([0-9]{3})( |$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,11 @@ def judge(service: Service, rules: Mapping[str, Rule], heard: Heard) -> Outcome:
 def _judge_http(service: Service, rules: Mapping[str, Rule], heard: Heard) -> Outcome:
     head = heard.content.split(b"\r\n\r\n", 1)[0].decode("latin-1")
     first, *lines = head.split("\r\n")
-    words = first.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():  # noqa: PLR2004
+    status_line = STATUS_LINE.match(first)
+    if status_line is None:
         return _unconfirmed(service, f"no HTTP answer: {first[:SEEN_MAX]!r}")
     headers = {name.strip().lower(): value.strip() for name, _, value in map(_parts, lines)}
-    instance, status = headers.get(INSTANCE_HEADER, ""), int(words[1])
+    instance, status = headers.get(INSTANCE_HEADER, ""), int(status_line[1])
     if not instance:
         return _unconfirmed(service, f"HTTP {status} from nobody the load balancer would name")
     if instance not in serving(rules):

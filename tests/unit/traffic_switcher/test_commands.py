@@ -301,4 +301,5 @@ def test_a_plan_without_an_incident_is_not_traced() -> None:
 def test_the_file_is_written_with_the_rules_in_force() -> None:
     play = Play()
     play.command((1, 1), WITHOUT_B)
+    play.pass_time(SECOND)
     assert play.prepared[-1] == Prepare(WITHOUT_B, frozenset(), keep=False)

@@ -1,0 +1,1 @@
+"""Properties of the switcher's core, its plan file and its words."""
