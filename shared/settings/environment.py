@@ -34,7 +34,6 @@ OUTSIDE: Mapping[str, str] = {
     "EQUIPOISE_STATE_DIR": "What a restart must find again. Default: `/var/lib/equipoise`.",
     "EQUIPOISE_HAPROXY": "The program that checks HAProxy's configuration. Default: in the PATH.",
     "EQUIPOISE_API": "Where the command line finds the console.",
-    "EQUIPOISE_HAPROXY": "The HAProxy program. Default: `haproxy` in the PATH or an sbin.",
     "EQUIPOISE_CONTEXT": "Which of several clusters the command line means.",
 }
 SECRET = "EQUIPOISE_KEY"  # noqa: S105 - the name of a variable that we refuse

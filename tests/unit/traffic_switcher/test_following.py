@@ -10,7 +10,7 @@ from services.traffic_switcher.core.state import Apply, Read, Verify
 from services.traffic_switcher.core.steps import Change, Step
 from shared.instant import MILLISECOND, MINUTE, SECOND
 from shared.messages.traffic import Applied, Drift
-from shared.rules import digest, original
+from shared.rules import Admission, Rule, digest, original
 from tests.unit.traffic_switcher.play import (
     DRAIN,
     OUT,
@@ -25,6 +25,7 @@ CLUSTER = cluster()
 HOME = original(CLUSTER)
 WITHOUT_B = changed(CLUSTER, {"shop": {"node-b": OUT}})
 WITHOUT_A = changed(CLUSTER, {"shop": {"node-a": OUT}})
+HALF = Rule(Admission.SERVING, 50)
 SHOP_A, SHOP_B = ("shop", "node-a"), ("shop", "node-b")
 
 
@@ -378,19 +379,28 @@ def test_a_mirrors_closed_second_is_standby_and_its_digest_is_the_original() -> 
     assert play.measured.digest == digest(HOME)
 
 
-def test_a_mirror_closes_before_it_opens() -> None:
+def taken(play: Play) -> list[tuple[str, Change]]:
+    """Return which steps were taken at which nodes, in their order."""
+    return [(step.target[1], step.change) for step in play.balancer.taken]
+
+
+def test_a_mirror_closes_before_it_opens_there_and_back() -> None:
     play = settled()
     play.command((1, 2), changed(CLUSTER, {"books": {"node-a": OUT, "node-b": SERVE}}))
-    taken = [(step.target[1], step.change) for step in play.balancer.taken]
-    assert taken == [
-        ("node-a", Change.DRAIN),
-        ("node-b", Change.WEIGH),
-        ("node-b", Change.OPEN),
-    ]
+    there = [("node-a", Change.DRAIN), ("node-b", Change.WEIGH), ("node-b", Change.OPEN)]
+    assert taken(play) == there
+    play.pass_time(SECOND)
+    play.balancer.taken.clear()
+    play.command((1, 3), HOME)
+    assert taken(play) == [("node-b", Change.DRAIN), ("node-a", Change.OPEN)]
 
 
-def test_takers_open_at_their_weight_before_leavers_drain() -> None:
+def test_takers_open_at_their_weight_before_leavers_drain_there_and_back() -> None:
     play = settled(WITHOUT_A)
-    play.command((1, 2), WITHOUT_B)
-    taken = [(step.target[1], step.change) for step in play.balancer.taken]
-    assert taken == [("node-a", Change.OPEN), ("node-b", Change.DRAIN)]
+    play.command((1, 2), changed(CLUSTER, {"shop": {"node-a": HALF, "node-b": OUT}}))
+    there = [("node-a", Change.WEIGH), ("node-a", Change.OPEN), ("node-b", Change.DRAIN)]
+    assert taken(play) == there
+    play.pass_time(SECOND)
+    play.balancer.taken.clear()
+    play.command((1, 3), WITHOUT_A)
+    assert taken(play) == [("node-b", Change.OPEN), ("node-a", Change.DRAIN)]
