@@ -182,8 +182,10 @@ class Instance:
         """End as a killed process does: nothing listens, and what is open is reset."""
         assert self._server is not None
         self._server.close()
-        for writer in tuple(self._open):
-            writer.transport.abort()
+        for _ in range(3):  # whoever was being accepted is open a turn of the loop later
+            for writer in tuple(self._open):
+                writer.transport.abort()
+            await SystemClock().sleep(0)
         await self._server.wait_closed()
         self._server = None
 

@@ -62,6 +62,11 @@ def token_of(key: bytes) -> str:
     return hmac.new(key, b"equipoise verification", hashlib.sha256).hexdigest()[:32]
 
 
+def retries_of(service: Service) -> int:
+    """Return how often a request of a service is tried again."""
+    return RETRIES_MIRROR if service.mode is Mode.MIRROR else RETRIES_BALANCE
+
+
 def mark_of(cluster: Cluster, node: str, place: Place) -> str:
     """Return what names the structure of a configuration, whatever the rules in force."""
     text = "\n".join(_lines(cluster, node, place, original(cluster), frozenset()))
@@ -135,7 +140,7 @@ def _backend(service: Service, place: Place) -> Iterator[str]:
     is_http, is_mirror = service.protocol is Protocol.HTTP, service.mode is Mode.MIRROR
     yield f"backend {service.name}"
     yield f"    mode {service.protocol}"
-    yield f"    retries {RETRIES_MIRROR if is_mirror else RETRIES_BALANCE}"
+    yield f"    retries {retries_of(service)}"
     yield f"    timeout server {_time(ANSWER_TIMEOUT_US if is_http else IDLE_TIMEOUT_US)}"
     if is_http:
         yield f"    timeout tunnel {_time(IDLE_TIMEOUT_US)}"

@@ -2,15 +2,20 @@
 
 HTTP: the probe's path, with a secret header; HAProxy adds the name of the instance that answered.
 It must be one that the plan has serving, and its answer one that the probe accepts.
-TCP: HAProxy accepts a connection before it has one itself, and closes it when it finds nobody; so
-a byte, or a connection that stays open for a moment, is proof.
+TCP: HAProxy accepts a connection before it has one itself, and closes it when its last retry has
+found nobody; so a byte, or a connection that stays open for longer than that, is proof.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.traffic_switcher.core.haproxy_file import INSTANCE_HEADER, VERIFY_HEADER
+from services.traffic_switcher.core.haproxy_file import (
+    CONNECT_TIMEOUT_US,
+    INSTANCE_HEADER,
+    VERIFY_HEADER,
+    retries_of,
+)
 from services.traffic_switcher.core.state import Outcome
 from shared.cluster import Protocol, Service
 from shared.instant import MILLISECOND, SECOND, Duration, milliseconds
@@ -18,7 +23,7 @@ from shared.rules import Rule, serving
 
 # A request to a hung instance is freed after 250 ms; the verification may live to see it.
 WITHIN_US: Duration = SECOND
-OPEN_FOR_US: Duration = 100 * MILLISECOND  # a refused attempt and its retry are over by then
+OPEN_LONGER_US: Duration = 100 * MILLISECOND  # than all of HAProxy's retries may take
 HEAD_MAX = 16_384  # HAProxy's own bound for the head of an answer
 SEEN_MAX = 100  # of an answer, in a sentence
 STATUS_LINE = re.compile(r"HTTP/1\.[01] ([0-9]{3})( |$)")
@@ -46,7 +51,9 @@ def request(service: Service, token: str) -> bytes:
 
 def listens_for(service: Service) -> Duration:
     """Return how long an answer may take, or silence must last to be a good sign."""
-    return WITHIN_US if service.protocol is Protocol.HTTP else OPEN_FOR_US
+    if service.protocol is Protocol.HTTP:
+        return WITHIN_US
+    return (retries_of(service) + 1) * CONNECT_TIMEOUT_US + OPEN_LONGER_US
 
 
 def is_complete(service: Service, content: bytes) -> bool:

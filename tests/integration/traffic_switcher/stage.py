@@ -68,8 +68,10 @@ class Scenery:
             body = "x" if method == "POST" else ""
             text = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}\r\n{body}"
             writer.write(text.encode())
-            answer = await reader.read()
-            writer.close()
+            try:
+                answer = await reader.read()
+            finally:
+                writer.transport.abort()
         except OSError:
             return 0, ""
         if not answer:
