@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -169,25 +170,31 @@ class Instance:
     hangs: bool = False
     delay_us: int = 0
     asked: list[str] = field(default_factory=list)  # "GET /path", in order of arrival
-    _server: asyncio.Server | None = None
-    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _listener: socket.socket | None = None
+    _open: set[socket.socket] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
         """Listen (again)."""
-        self._server = await asyncio.start_server(
-            self._serve, self.address, self.port, backlog=1_024
-        )
+        assert self._listener is None
+        # Not an asyncio server: closing one leaks whoever is just being accepted (Python 3.11).
+        self._listener = socket.create_server((self.address, self.port), backlog=1_024)
+        self._listener.settimeout(0)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def kill(self) -> None:
-        """End as a killed process does: nothing listens, and what is open is reset."""
-        assert self._server is not None
-        self._server.close()
-        for _ in range(3):  # whoever was being accepted is open a turn of the loop later
-            for writer in tuple(self._open):
-                writer.transport.abort()
-            await SystemClock().sleep(0)
-        await self._server.wait_closed()
-        self._server = None
+        """End as a killed process does: nothing listens, and what is open is closed."""
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for accepted in self._open:
+            accepted.close()
+        self._open.clear()
 
     async def __aenter__(self) -> "Instance":
         await self.start()
@@ -199,22 +206,35 @@ class Instance:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
+        if self._listener is not None:
             await self.kill()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+    def _accept(self) -> None:
+        assert self._listener is not None
+        with suppress(BlockingIOError):
+            accepted, _ = self._listener.accept()
+            accepted.settimeout(0)
+            self._open.add(accepted)
+            task = asyncio.ensure_future(self._welcome(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _welcome(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
         try:
+            await self._serve(reader, writer)
+        finally:
+            writer.transport.abort()
+            await SystemClock().sleep(0)  # the transport lets go of the socket a turn later
+            self._open.discard(accepted)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
             while line := await reader.readline():
                 if b" HTTP/1." not in line:
                     writer.write(self.name.encode() + b"\n")
                     continue
                 await self._answer(line.decode().split(" HTTP/", 1)[0], reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._open.discard(writer)
-            writer.transport.abort()
 
     async def _answer(
         self, asked: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -1,12 +1,13 @@
 """The driver of HAProxy: its Runtime API for rules, its file and its master for structure."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.traffic_switcher.adapters.driver import MaySend
 from services.traffic_switcher.adapters.haproxy_program import HaproxyProgram
-from services.traffic_switcher.adapters.haproxy_socket import HaproxySocket
+from services.traffic_switcher.adapters.haproxy_socket import HaproxySocket, NotRunningError
 from services.traffic_switcher.core.haproxy_file import Place, mark_of, render, token_of
 from services.traffic_switcher.core.haproxy_words import Exchange, exchanges, read
 from services.traffic_switcher.core.installed import Installation, Target
@@ -20,6 +21,7 @@ from shared.settings import Settings
 # A reload takes 20 ms and the old process goes on meanwhile; with 2.6 the master answers before
 # it has begun, so the new process is waited for.
 RELOAD_WITHIN_US: Duration = 5 * SECOND
+MASTER_WITHIN_US: Duration = SECOND  # it replaces itself in 20 ms
 LOOK_AGAIN_US: Duration = 20 * MILLISECOND
 
 
@@ -116,27 +118,38 @@ class HaproxyDriver:
 
     async def _running(self) -> Installation | None:
         """Return what runs; None if nothing does: then a supervisor will start it with our file."""
-        if not self._files.socket.exists():
-            return None
         try:
             return await self.read(counters=False)
-        except SwitchError:
+        except NotRunningError:
             return None
 
     async def _reload(self, process: str) -> None:
-        said = await self._master.ask("reload\n", within_us=RELOAD_WITHIN_US) or ""
+        said = await self._tell_master("reload\n")
         if said.startswith("Success=0"):
             raise self._master.error(f"could not reload: {' '.join(said.split())[:2_000]}")
         until_at = self._clock.now() + RELOAD_WITHIN_US
         while self._clock.now() < until_at:
-            running = await self._running()
-            if running is not None and running.process != process and not running.outdated:
-                return
+            with suppress(SwitchError):  # the old one goes, the new one comes
+                running = await self.read(counters=False)
+                if running.process != process and not running.outdated:
+                    return
             await self._clock.sleep(LOOK_AGAIN_US)
         raise self._master.error(
             "was told to reload, but another configuration is running:"
             f" is it started with -f {self._files.configuration}?"
         )
+
+    async def _tell_master(self, line: str) -> str:
+        """Return the master's answer; it is deaf for a moment while it begins itself anew."""
+        until_at = self._clock.now() + MASTER_WITHIN_US
+        while True:
+            try:
+                return await self._master.ask(line, within_us=RELOAD_WITHIN_US) or ""
+            except NotRunningError as error:
+                if self._clock.now() >= until_at:
+                    text = f"{error}; to be reloaded it must be started with -W -S"
+                    raise SwitchError(text) from error
+            await self._clock.sleep(LOOK_AGAIN_US)
 
 
 def _write(path: Path, text: str) -> None:

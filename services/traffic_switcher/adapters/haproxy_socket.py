@@ -17,6 +17,10 @@ ANSWER_MAX = 8_388_608
 CHUNK = 65_536
 
 
+class NotRunningError(SwitchError):
+    """Nobody has the socket open: HAProxy has not been started, or has ended."""
+
+
 class HaproxySocket:
     """One of HAProxy's command lines; a new connection for each line costs 0.05 ms."""
 
@@ -41,9 +45,10 @@ class HaproxySocket:
             waited = f"{milliseconds(within_us):.0f} ms"
             raise self.error(f'did not answer "{first}" within {waited}; is it frozen?') from None
         except FileNotFoundError:
-            raise self.error("is not there: is HAProxy running?") from None
+            raise NotRunningError(f"haproxy at {self.path} is not there: is it running?") from None
         except ConnectionRefusedError:
-            raise self.error("has no HAProxy behind it: is it running?") from None
+            text = "has no HAProxy behind it: is it running?"
+            raise NotRunningError(f"haproxy at {self.path} {text}") from None
         except PermissionError:
             text = "may not be used by this user: run the switcher as the user of HAProxy"
             raise self.error(text) from None

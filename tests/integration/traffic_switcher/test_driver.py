@@ -248,7 +248,7 @@ def test_a_socket_that_is_not_there_is_named() -> None:
             with pytest.raises(SwitchError, match="is it running"):
                 await driver.read(counters=False)
             (settings.run_directory / "haproxy.sock").unlink(missing_ok=True)
-            with pytest.raises(SwitchError, match="is not there: is HAProxy running"):
+            with pytest.raises(SwitchError, match="is not there: is it running"):
                 await driver.read(counters=False)
 
     asyncio.run(run())
@@ -264,5 +264,19 @@ def test_a_frozen_real_one_is_an_error_and_works_when_it_wakes(kind: str) -> Non
                 await made.driver.read(counters=False)
             made.haproxy.wake()
             await made.driver.read(counters=True)
+
+    asyncio.run(run())
+
+
+def test_a_haproxy_without_a_master_is_told_how_to_have_one() -> None:
+    async def run() -> None:
+        async with fake_stage() as (_, driver, settings):
+            (settings.run_directory / "haproxy-master.sock").unlink()
+            other = HaproxyDriver(
+                replace(settings, key=b"another"), HaproxyProgram(Path("/bin/true")), CLOCK
+            )
+            with pytest.raises(SwitchError, match="must be started with -W -S"):
+                await other.prepare(original(settings.cluster), frozenset(), keep=False)
+            await driver.read(counters=False)
 
     asyncio.run(run())
