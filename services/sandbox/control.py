@@ -10,6 +10,7 @@ One JSON object a line, one in answer: {"do": VERB, …} → {"ok": true, …} o
     ready     within_us [programs]      wait until they are ready
     stage     program stage within_us   wait until one is at a stage
     run       member command within_us  run a command in a member's namespace: code and output
+    get       address port path         ask an instance over HTTP from the bridge: its status
 """
 
 import asyncio
@@ -33,6 +34,7 @@ SOCKET = "control.sock"
 LINE_MAX = 1 << 20
 OUTPUT_MAX = 1 << 18  # bytes of a command's output that are handed back
 RUN_WITHIN_MAX_US: Duration = 120 * SECOND
+GET_WITHIN_S = 2.0  # an instance that hangs is known by then
 
 Answer = Mapping[str, object]
 Wish = Mapping[str, Any]
@@ -52,6 +54,7 @@ class ControlServer:
             "ready": self._ready,
             "stage": self._stage,
             "run": self._run,
+            "get": self._get,
         }
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -73,7 +76,7 @@ class ControlServer:
             return {"ok": True, **await self._verbs[wish["do"]](wish)}
         except (MachineError, OSError) as problem:
             return {"ok": False, "error": str(problem)}
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, IndexError) as problem:
             return {"ok": False, "error": f"not understood: {type(problem).__name__}: {problem}"}
 
     async def _programs(self, wish: Wish) -> Answer:
@@ -123,6 +126,95 @@ class ControlServer:
             "err": err[:OUTPUT_MAX].decode(errors="replace"),
         }
 
+    async def _get(self, wish: Wish) -> Answer:
+        address, port = wish["address"], int(wish["port"])
+        try:
+            async with asyncio.timeout(GET_WITHIN_S):
+                first = await _first_line(address, port, wish["path"])
+        except TimeoutError:
+            raise MachineError(f"{address}:{port} took over {GET_WITHIN_S:g} s") from None
+        return {"status": int(first.split()[1])}
+
+
+async def _first_line(address: str, port: int, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nhost: drill\r\n\r\n".encode())
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+def _asked(verb: str, wish: Wish) -> bytes:
+    return json.dumps({"do": verb, **wish}).encode() + b"\n"
+
+
+def _answered(line: bytes) -> Mapping[str, Any]:
+    """Read an answer; a refusal is a MachineError, and so is none."""
+    if not line:
+        raise MachineError("the sandbox has ended")
+    answer: dict[str, Any] = json.loads(line)
+    if not answer.pop("ok"):
+        raise MachineError(answer["error"])
+    return answer
+
+
+def _sights(answer: Mapping[str, Any]) -> dict[str, Sight]:
+    sights = (Sight(**{**fields, "stage": Stage(fields["stage"])}) for fields in answer["programs"])
+    return {sight.name: sight for sight in sights}
+
+
+class ControlClient:
+    """The other end of the control socket, for programs that do several things at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._turn = asyncio.Lock()  # answers come in the order of the questions
+
+    @classmethod
+    async def connect(cls, path: Path) -> Self:
+        """Reach a sandbox."""
+        return cls(*await asyncio.open_unix_connection(path, limit=LINE_MAX))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+    async def ask(self, verb: str, **wish: object) -> Mapping[str, Any]:
+        """Say one thing and return the answer; a refusal is a MachineError."""
+        async with self._turn:
+            try:
+                self._writer.write(_asked(verb, wish))
+                return _answered(await self._reader.readline())
+            except ConnectionError:
+                raise MachineError("the sandbox has ended") from None
+
+    async def programs(self) -> dict[str, Sight]:
+        """Return how all programs stand, by name."""
+        return _sights(await self.ask("programs"))
+
+    async def send(self, program: str, name: str) -> Injection:
+        """Send a signal, such as `KILL`."""
+        return Injection(**await self.ask("signal", program=program, signal=name))
+
+    async def until_ready(self, within_us: Duration, programs: Sequence[str] = ()) -> None:
+        """Wait until programs (all, if none is named) are ready."""
+        await self.ask("ready", within_us=within_us, programs=list(programs))
+
+    async def run(self, member: str, command: Sequence[str]) -> str:
+        """Run a command in a member's namespace; return its output."""
+        answer = await self.ask("run", member=member, command=list(command), within_us=5 * SECOND)
+        return str(answer["out"])
+
+    async def status_of(self, address: str, port: int, path: str) -> int | None:
+        """Ask an instance over HTTP; None when it does not answer."""
+        try:
+            answer = await self.ask("get", address=address, port=port, path=path)
+        except MachineError:
+            return None
+        return int(answer["status"])
+
 
 class Control:
     """The other end of the control socket, for programs that wait for each answer."""
@@ -151,19 +243,12 @@ class Control:
 
     def ask(self, verb: str, **wish: object) -> Mapping[str, Any]:
         """Say one thing and return the answer; a refusal is a MachineError."""
-        self._socket.sendall(json.dumps({"do": verb, **wish}).encode() + b"\n")
-        line = self._answers.readline()
-        if not line:
-            raise MachineError("the sandbox has ended")
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.pop("ok"):
-            raise MachineError(answer["error"])
-        return answer
+        self._socket.sendall(_asked(verb, wish))
+        return _answered(self._answers.readline())
 
     def programs(self) -> dict[str, Sight]:
         """Return how all programs stand, by name."""
-        sights = (Sight(**fields) for fields in self.ask("programs")["programs"])
-        return {sight.name: sight for sight in sights}
+        return _sights(self.ask("programs"))
 
     def send(self, program: str, name: str, *, everyone: bool = False) -> Injection:
         """Send a signal, such as `KILL`; with `everyone` to the program's children as well."""

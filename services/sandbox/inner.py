@@ -16,9 +16,10 @@ from typing import Any
 
 from services.sandbox import configuration
 from services.sandbox.control import SOCKET, ControlServer
+from services.sandbox.drills.names import Name
 from services.sandbox.machine import Tools
 from services.sandbox.network import GATE, WITNESS, Network
-from services.sandbox.options import Extent, Options
+from services.sandbox.options import Extent, Options, Output
 from services.sandbox.parts import CLIENT_PLAN, Parts
 from services.sandbox.relay import carrier
 from services.sandbox.supervisor import Supervisor
@@ -59,6 +60,8 @@ class Orders:
         options: dict[str, Any] = content["options"]
         options["capacities"] = tuple(options["capacities"])
         options["extent"] = Extent(options["extent"])
+        options["output"] = Output(options["output"])
+        options["drills"] = tuple(Name(name) for name in options["drills"])
         for name in ("haproxy", "keep_logs"):
             options[name] = Path(options[name]) if options[name] else None
         return cls(
@@ -107,7 +110,7 @@ async def keep(folder: Path, orders: Orders, network: Network, stop_pipe: int) -
     relay = await _relay_traces(folder) if orders.options.otlp else None
     supervisor.start()
     try:
-        await _first(until_closed(stop_pipe), supervisor.until_failed(), _play(supervisor, folder))
+        await _first(until_closed(stop_pipe), supervisor.until_failed(), _start_up(supervisor))
     finally:
         await supervisor.stop()
         server.close()
@@ -115,12 +118,9 @@ async def keep(folder: Path, orders: Orders, network: Network, stop_pipe: int) -
             relay.close()
 
 
-async def _play(supervisor: Supervisor, folder: Path) -> None:
-    """Say when the cluster is ready; then leave it to the person who started it."""
+async def _start_up(supervisor: Supervisor) -> None:
+    """End the sandbox if it does not get ready; the launcher says so if it does."""
     await supervisor.until_ready(READY_WITHIN_US)
-    count = len(supervisor.sights())
-    print(f"sandbox {folder.name} is ready: {count} programs; their logs are in {folder}/logs")
-    print("Ctrl-C ends it and leaves nothing behind.", flush=True)
     await asyncio.Event().wait()
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import services
 from services.sandbox import places
+from services.sandbox.drills.show import attend
 from services.sandbox.inner import ORDERS, TRACES_SOCKET, Orders
 from services.sandbox.machine import TOOL_PATHS, Tools, check_runs, find_tools, isolation
 from services.sandbox.network import CLIENT, addresses, node_names
@@ -30,6 +31,7 @@ from shared.instant import MILLISECOND, SECOND, Duration
 
 STOP_WITHIN_US: Duration = 10 * SECOND  # the inner program takes 6 s at most
 LOOK_EVERY_US: Duration = 20 * MILLISECOND
+INTERRUPTED = 130  # as shells say it of Ctrl-C
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,8 +50,8 @@ def launch(options: Options) -> int:
     try:
         places.check_socket_paths(claimed.folder, list(orders.addresses))
         (claimed.folder / ORDERS).write_text(orders.encode())
-        places.publish_context(base, claimed.folder, context(claimed, orders))
-        return asyncio.run(_run(claimed, isolated, options, tools))
+        found = places.publish_context(base, claimed.folder, context(claimed, orders))
+        return asyncio.run(_run(claimed, isolated, orders, found=found))
     finally:
         if options.keep_logs and (claimed.folder / "logs").is_dir():
             shutil.copytree(claimed.folder / "logs", options.keep_logs, dirs_exist_ok=True)
@@ -78,18 +80,42 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(f"--keep-logs {folder}: not writable")
 
 
-async def _run(claimed: Claim, isolated: tuple[str, ...], options: Options, tools: Tools) -> int:
+async def _run(claimed: Claim, isolated: tuple[str, ...], orders: Orders, *, found: bool) -> int:
+    options = orders.options
     relay = await _relay_traces(claimed.folder, options.otlp)
-    inner = Inner.start(claimed, isolated, tools)
+    inner = Inner.start(claimed, isolated, orders.tools)
+    shown = attend(claimed.folder, options, SystemClock(), found=found, environ=_environ())
+    showing, ended = asyncio.create_task(shown), asyncio.create_task(inner.ended())
+
+    def stop() -> None:
+        showing.cancel()
+        inner.end()
+
     loop = asyncio.get_running_loop()
     for ending in ENDINGS:
-        loop.add_signal_handler(ending, inner.end)
+        loop.add_signal_handler(ending, stop)
     try:
-        return await inner.ended()
+        await asyncio.wait({showing, ended}, return_when=asyncio.FIRST_COMPLETED)
+        return await _exit_code(inner, showing, ended, interrupts=options.once)
     finally:
+        showing.cancel()
         inner.kill()
         if relay:
             relay.close()
+
+
+async def _exit_code(
+    inner: "Inner", showing: asyncio.Task[int], ended: asyncio.Task[int], *, interrupts: bool
+) -> int:
+    """End the inside if it has not ended, and return whose code counts."""
+    told = inner.told.is_set()
+    if not ended.done() and not told:
+        inner.end()
+    code = await ended
+    if code == 0 and showing.done() and not showing.cancelled():
+        return showing.result()
+    # Drills that were to be played may not all have been.
+    return INTERRUPTED if told and interrupts and code == 0 else code
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

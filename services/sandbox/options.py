@@ -8,12 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.sandbox.drills.names import Name
 from shared.errors import ConfigError
 
 NODES_MIN = 2  # one node has nothing to fail over to
 NODES_MAX = 10  # clusters have 2 to 10 nodes, and each costs about ten processes here
 RATE_MAX = 10_000  # requests/s; one client process does not keep a schedule beyond it
 CAPACITY_MAX = 10_000
+REPEAT_MAX = 10_000  # half a day of drills
 NAME_MAX = 20  # it is part of the paths of unix sockets, which are short
 NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_MAX - 1}}}")
 
@@ -23,6 +25,13 @@ class Extent(StrEnum):
 
     EVERYTHING = "everything"
     INFRASTRUCTURE = "infrastructure"  # no service of ours: HAProxy balances by itself
+
+
+class Output(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,15 @@ class Options:
     otlp: str | None = None
     keep_logs: Path | None = None
     extent: Extent = Extent.EVERYTHING
+    drills: tuple[Name, ...] = ()
+    once: bool = False  # play drills (all, if none is named), and end
+    repeat: int = 1
+    output: Output = Output.TABLE
+
+    @property
+    def plays(self) -> tuple[Name, ...]:
+        """The drills to play."""
+        return tuple(Name) if self.once and not self.drills else self.drills
 
     def __post_init__(self) -> None:
         wrong = [text for right, text in self._judgements() if not right]
@@ -74,6 +92,18 @@ class Options:
                 f"--otlp is {self.otlp!r}; it must be http://HOST:PORT, because the sandbox relays "
                 "bytes and so cannot stand in for a host with a certificate"
             ),
+        )
+        yield (
+            1 <= self.repeat <= REPEAT_MAX,
+            f"--repeat is {self.repeat}; it must be from 1 to {REPEAT_MAX}",
+        )
+        yield (
+            bool(self.plays) or (self.repeat == 1 and self.output is Output.TABLE),
+            "--repeat and -o are about drills; name some with --drill, or all with --once",
+        )
+        yield (
+            not self.plays or (self.rate > 0 and self.extent is Extent.EVERYTHING),
+            "drills need the whole cluster and clients: no --only, and a --rate of 1 or more",
         )
 
 
@@ -127,8 +157,42 @@ def parse(arguments: Sequence[str]) -> Options:
         default=Extent.EVERYTHING.value,
         help="nats-server, HAProxy, demo services and client, without Equipoise",
     )
+    _add_drills(parser)
     found = parser.parse_args(arguments)
+    typed = {
+        "extent": Extent(found.extent),
+        "output": Output(found.output),
+        "drills": tuple(Name(name) for name in found.drills),
+    }
     try:
-        return Options(**{**vars(found), "extent": Extent(found.extent)})
+        return Options(**{**vars(found), **typed})
     except ConfigError as problem:
         parser.error(str(problem))
+
+
+def _add_drills(parser: argparse.ArgumentParser) -> None:
+    drills = parser.add_argument_group("drills: failures made on purpose, each proved and measured")
+    drills.add_argument(
+        "--drill",
+        dest="drills",
+        action="append",
+        default=[],
+        choices=[name.value for name in Name],
+        metavar="NAME",
+        help=f"play one (several times: several): {', '.join(Name)}",
+    )
+    drills.add_argument(
+        "--once",
+        action="store_true",
+        help="end after the drills (all, if none is named); exit code 0 only if nothing was lost",
+    )
+    drills.add_argument(
+        "--repeat", type=int, default=1, metavar="N", help="play each drill so often (default: 1)"
+    )
+    drills.add_argument(
+        "-o",
+        "--output",
+        choices=[output.value for output in Output],
+        default=Output.TABLE.value,
+        help="how results are printed; with json, talk goes to standard error",
+    )

@@ -1,0 +1,206 @@
+"""One drill, played once: inject, wait, prove, heal, wait, compare, count."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.sandbox.audit import Summary, summarise
+from services.sandbox.drills import balancers
+from services.sandbox.drills.catalogue import Aim, Drill, Injected
+from services.sandbox.drills.errors import DrillError
+from services.sandbox.drills.report import DrillResult, Seen, result
+from services.sandbox.drills.scene import Scene
+from shared.api import IncidentBrief, IncidentView, Rules
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
+
+# What is measured happens in the first tenth of a second: nobody asks anything meanwhile.
+QUIET_US: Duration = 100 * MILLISECOND
+LOOK_EVERY_US: Duration = 50 * MILLISECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a play waits before it calls what does not happen a finding."""
+
+    handled_us: Duration = 15 * SECOND  # an arbiter or a switcher may have to start meanwhile
+    closed_us: Duration = 60 * SECOND  # hold-downs double with relapses that are close together
+    restored_us: Duration = 5 * SECOND
+
+
+PATIENCE = Patience()
+
+
+class Audience(Protocol):
+    """Who is told what happens, when it happens."""
+
+    def injected(self, words: str, injected: Injected) -> None:
+        """Hear that a fault was made."""
+
+    def handled(self, incident: IncidentView, felt: Summary) -> None:
+        """Hear that Equipoise has coped, and what clients felt until then."""
+
+    def healed(self, words: str) -> None:
+        """Hear that a fault was ended."""
+
+    def waits(self, text: str) -> None:
+        """Hear what is being waited for, again and again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Play:
+    """One drill with its aim, and what was found so far."""
+
+    scene: Scene
+    drill: Drill
+    aim: Aim
+    audience: Audience
+    patience: Patience
+    findings: list[str]
+
+    async def run(self) -> DrillResult:
+        """Play it, and say what was seen."""
+        scene = self.scene
+        known = {brief["id"] for brief in await scene.console.incidents()}
+        begin_at = scene.clock.now()
+        injected = await self.drill.inject(scene, self.aim)
+        self.audience.injected(self.drill.words(self.aim), injected)
+        try:
+            name = await self._until_handled(known, injected)
+            await scene.clock.sleep(self.drill.hold_us)
+            self.findings += await self.drill.missed(scene, self.aim, injected)
+        finally:
+            await self.drill.heal(scene, self.aim)
+        if words := self.drill.healing(self.aim):
+            self.audience.healed(words)
+        self.findings += await self.drill.unhealed(scene, self.aim, injected)
+        await self._until_closed()
+        restored = await self._restored(name)
+        return await self._result(begin_at, injected, name, restored=restored)
+
+    async def _until_handled(self, known: set[str], injected: Injected) -> str | None:
+        """Return the incident that Equipoise made of the fault, once it has coped."""
+        await self.scene.clock.sleep(QUIET_US)
+        found: IncidentBrief | None = None
+
+        async def handled() -> bool:
+            nonlocal found
+            self.audience.waits("for Equipoise to cope")
+            found = next(
+                (x for x in await self.scene.console.incidents() if self._ours(x, known)), None
+            )
+            return found is not None and found["state"] != "open"
+
+        if await self.scene.until(handled, self.patience.handled_us, LOOK_EVERY_US):
+            assert found is not None
+            incident = await self.scene.console.incident(found["id"])
+            felt = summarise(self.scene.clients.since(injected.begin_at))
+            self.audience.handled(incident, felt)
+            return incident["id"]
+        within = f"within {self.patience.handled_us / SECOND:g} s"
+        target = f"{self.aim.service}/{self.aim.node}"
+        if found is None:
+            self.findings.append(f"no incident of {target} was opened {within}")
+            return None
+        self.findings.append(f"incident {found['id']} of {target} was not handled {within}")
+        return found["id"]
+
+    def _ours(self, brief: IncidentBrief, known: set[str]) -> bool:
+        return (
+            brief["id"] not in known
+            and brief["service"] in {self.aim.service, ""}
+            and brief["node"] == self.aim.node
+            and brief["planned"] == self.drill.planned
+        )
+
+    async def _until_closed(self) -> None:
+        """Wait for our incident's end, and for that of any other that came beside it."""
+
+        async def closed() -> bool:
+            self.audience.waits("for the original settings")
+            return all(x["state"] == "closed" for x in await self.scene.console.incidents())
+
+        if not await self.scene.until(closed, self.patience.closed_us, 2 * LOOK_EVERY_US):
+            within = f"within {self.patience.closed_us / SECOND:g} s"
+            still = [x for x in await self.scene.console.incidents() if x["state"] != "closed"]
+            self.findings += [f"incident {x['id']} was not closed {within}" for x in still]
+
+    async def _restored(self, name: str | None) -> bool:
+        """Ask everybody whether the original settings are in force; add what is found."""
+        wrong: list[str] = []
+
+        async def restored() -> bool:
+            nonlocal wrong
+            wrong = await self._differences(name)
+            return not wrong
+
+        await self.scene.until(restored, self.patience.restored_us, LOOK_EVERY_US)
+        if not wrong and not await self._serves_again():
+            wrong = [f"{self.aim.service}/{self.aim.node} answers no client, as it did before"]
+        self.findings += wrong
+        return not wrong
+
+    async def _differences(self, name: str | None) -> list[str]:
+        scene = self.scene
+        found = balancers.differences(await scene.weights(), scene.original)
+        found += differing(await scene.console.rules())
+        if name is not None:
+            incident = await scene.console.incident(name)
+            if incident["restored"] != "yes":
+                found.append(f"incident {name} says of its restoration: {incident['restored']}")
+        return found
+
+    async def _serves_again(self) -> bool:
+        """Wait until the instance answers clients; it did before, or it would be no target."""
+        aim, since = self.aim, self.scene.clock.now()
+
+        async def serves() -> bool:
+            return any(
+                record.service == aim.service and record.answered_by == aim.node
+                for record in self.scene.clients.since(since)
+            )
+
+        return await self.scene.until(serves, self.patience.restored_us, LOOK_EVERY_US)
+
+    async def _result(
+        self, begin_at: Instant, injected: Injected, name: str | None, *, restored: bool
+    ) -> DrillResult:
+        scene = self.scene
+        records = await scene.clients.take(scene.clock.now())
+        first_at = min((record.scheduled_at for record in records), default=begin_at)
+        return result(
+            Seen(
+                drill=self.drill.name,
+                target=f"{self.aim.service}/{self.aim.node}",
+                begin_wall_us=injected.begin_wall_us,
+                incident=None if name is None else await scene.console.incident(name),
+                summary=summarise(records),
+                audit=scene.audit(records, first_at),
+                restored=restored,
+                findings=tuple(self.findings),
+            )
+        )
+
+
+def differing(rules: Rules) -> list[str]:
+    """Say where Equipoise itself sees rules that are not the original ones."""
+    if not rules["knowledge"]["fresh"]:
+        return [f"rules are not known: {rules['knowledge']['text']}"]
+    return [
+        f"{row['node']} has {row['service']}/{row['target']} at {row['installed']}, "
+        f"originally {row['original']}"
+        for row in rules["rules"]
+        if row["installed"] != row["original"] or row["differs"]
+    ]
+
+
+async def until_fit(scene: Scene, audience: Audience, within_us: Duration) -> None:
+    """Wait until a drill can begin: everything serves, everything matches, nothing is open."""
+    why: str | None = "nothing is known yet"
+
+    async def fit() -> bool:
+        nonlocal why
+        audience.waits("for the cluster to be ready for a drill")
+        why = await scene.unfit()
+        return why is None
+
+    if not await scene.until(fit, within_us, 2 * LOOK_EVERY_US):
+        raise DrillError(f"the cluster is not ready for a drill after {within_us / SECOND:g} s: {why}")

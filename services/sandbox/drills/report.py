@@ -1,0 +1,221 @@
+"""What a drill showed, as it is handed out: JSON with milliseconds, pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+from services.sandbox.audit import OrdersAudit, Summary
+from services.sandbox.drills.figures import figures
+from services.sandbox.drills.names import Name
+from shared.api import IncidentView, PhaseView
+from shared.instant import MILLISECOND, Duration
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PHASES = ("detect", "decide", "switch", "verify")
+SWITCHED = PHASES[:3]  # installed in every load balancer, and read back
+
+
+class Requests(TypedDict):
+    """What clients saw, from before the fault until all was restored."""
+
+    sent: int
+    failed: int
+    slowest_ms: float  # of the safe ones that were answered
+    safe_sent: int
+    safe_failed: int
+    unsafe_sent: int
+    unsafe_failed: int
+    doubled: int  # POSTs that were done more than once
+    lost: int  # POSTs that were answered and are in no journal
+    retried_by_client: int
+    client_late_ms: float  # how late the client itself was at its worst
+    results: dict[str, int]
+
+
+class DrillResult(TypedDict):
+    """One drill, played once. Instants count from the moment the fault was made."""
+
+    drill: str
+    target: str
+    ok: bool
+    findings: list[str]
+    incident: str | None
+    sentence: str | None
+    phases_ms: dict[str, float] | None
+    noticed_ms: float | None
+    switched_ms: float | None
+    recovery_ms: float | None
+    requests: Requests
+    outage_ms: float
+    vip_overlap_ms: float | None
+    restored: bool
+
+
+class Sum(TypedDict):
+    """One figure of a drill that was played several times."""
+
+    n: int
+    min: float
+    p50: float
+    p99: float | None
+    max: float
+
+
+class DrillSums(TypedDict):
+    """A drill that was played several times."""
+
+    drill: str
+    played: int
+    ok: int
+    figures: dict[str, Sum | None]
+
+
+class Report(TypedDict):
+    """All that was played."""
+
+    ok: bool
+    drills: list[DrillResult]
+    repeated: list[DrillSums]
+    nodes: int
+    rate: int
+    findings: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was observed of one play."""
+
+    drill: Name
+    target: str
+    begin_wall_us: int
+    incident: IncidentView | None
+    summary: Summary
+    audit: OrdersAudit
+    restored: bool
+    findings: tuple[str, ...]
+
+
+def milliseconds(duration_us: Duration) -> float:
+    """Return a duration for people."""
+    return duration_us / MILLISECOND
+
+
+def wall_us(text: str) -> int:
+    """Return microseconds since 1970 of a point in time."""
+    return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1)
+
+
+def result(seen: Seen) -> DrillResult:
+    """Return what is handed out of one play."""
+    incident = seen.incident
+    noticed_us = wall_us(incident["began"]) - seen.begin_wall_us if incident else None
+    phases = {phase["name"]: phase["duration_us"] for phase in incident["phases"]} if incident else {}
+    switched_us = None
+    if noticed_us is not None and all(name in phases for name in SWITCHED):
+        switched_us = noticed_us + sum(phases[name] for name in SWITCHED)
+    findings = [*seen.findings, *losses(seen.summary, seen.audit)]
+    return DrillResult(
+        drill=seen.drill.value,
+        target=seen.target,
+        ok=seen.restored and not findings,
+        findings=findings,
+        incident=incident["id"] if incident else None,
+        sentence=incident["sentence"] if incident else None,
+        phases_ms=_phases(incident["phases"]) if incident else None,
+        noticed_ms=None if noticed_us is None else milliseconds(noticed_us),
+        switched_ms=None if switched_us is None else milliseconds(switched_us),
+        recovery_ms=milliseconds(incident["recovery_us"]) if incident else None,
+        requests=_requests(seen.summary, seen.audit),
+        outage_ms=milliseconds(seen.summary.outage_us),
+        # There are no virtual addresses yet: 0.0 would be a figure that nobody measured.
+        vip_overlap_ms=None,
+        restored=seen.restored,
+    )
+
+
+def losses(summary: Summary, audit: OrdersAudit) -> list[str]:
+    """Say what clients lost that they must not lose, whatever fails."""
+    found = []
+    if not summary.safe_sent:
+        found.append("no client asked anything meanwhile: nothing is proved")
+    if summary.safe_failed:
+        ends = ", ".join(f"{name} {count}" for name, count in summary.results.items())
+        found.append(f"{summary.safe_failed} of {summary.safe_sent} safe requests failed ({ends})")
+    if audit.doubled:
+        found.append(f"{len(audit.doubled)} POSTs were done twice, such as {audit.doubled[0]}")
+    if audit.missing:
+        found.append(
+            f"{len(audit.missing)} POSTs were answered and never done, such as {audit.missing[0]}"
+        )
+    return found
+
+
+def _phases(phases: Sequence[PhaseView]) -> dict[str, float]:
+    return {phase["name"]: milliseconds(phase["duration_us"]) for phase in phases}
+
+
+def _requests(summary: Summary, audit: OrdersAudit) -> Requests:
+    return Requests(
+        sent=summary.sent,
+        failed=summary.failed,
+        slowest_ms=milliseconds(summary.slowest_us),
+        safe_sent=summary.safe_sent,
+        safe_failed=summary.safe_failed,
+        unsafe_sent=summary.sent - summary.safe_sent,
+        unsafe_failed=summary.failed - summary.safe_failed,
+        doubled=len(audit.doubled),
+        lost=len(audit.missing),
+        retried_by_client=summary.retried,
+        client_late_ms=milliseconds(summary.client_late_us),
+        results=dict(summary.results),
+    )
+
+
+def report(
+    results: Sequence[DrillResult], *, nodes: int, rate: int, findings: Sequence[str]
+) -> Report:
+    """Return what is handed out of everything that was played."""
+    names = list(dict.fromkeys(play["drill"] for play in results))
+    played = {name: [play for play in results if play["drill"] == name] for name in names}
+    return Report(
+        ok=bool(results) and all(play["ok"] for play in results) and not findings,
+        drills=list(results),
+        repeated=[_sums(name, plays) for name, plays in played.items() if len(plays) > 1],
+        nodes=nodes,
+        rate=rate,
+        findings=list(findings),
+    )
+
+
+def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
+    measured: dict[str, list[float | None]] = {
+        "noticed_ms": [play["noticed_ms"] for play in plays],
+        "switched_ms": [play["switched_ms"] for play in plays],
+        **{phase: [(play["phases_ms"] or {}).get(phase) for play in plays] for phase in PHASES},
+        "recovery_ms": [play["recovery_ms"] for play in plays],
+        "outage_ms": [play["outage_ms"] for play in plays],
+        "slowest_ms": [play["requests"]["slowest_ms"] for play in plays],
+        "safe_failed": [float(play["requests"]["safe_failed"]) for play in plays],
+        "unsafe_failed": [float(play["requests"]["unsafe_failed"]) for play in plays],
+    }
+    return DrillSums(
+        drill=name,
+        played=len(plays),
+        ok=sum(play["ok"] for play in plays),
+        figures={what: _sum([x for x in values if x is not None]) for what, values in measured.items()},
+    )
+
+
+def _sum(values: Sequence[float]) -> Sum | None:
+    found = figures(values)
+    if found is None:
+        return None
+    fields: dict[str, Any] = asdict(found)
+    return Sum(
+        n=fields["n"],
+        min=found.minimum,
+        p50=found.median,
+        p99=found.p99,
+        max=found.maximum,
+    )

@@ -1,0 +1,160 @@
+"""What a drill acts on and sees: a running sandbox, from outside.
+
+Everything here is a question or a wish; what answers mean is `judgement`'s.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from services.sandbox import configuration
+from services.sandbox.audit import OrdersAudit, audit_orders
+from services.sandbox.control import SOCKET, ControlClient
+from services.sandbox.drills import balancers
+from services.sandbox.drills.balancers import Weights
+from services.sandbox.drills.console import Console
+from services.sandbox.drills.errors import DrillError
+from services.sandbox.parts import RECORDS, read_journals
+from services.sandbox.records import Record, RecordReader
+from shared.clock import Clock
+from shared.cluster import Cluster
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.rules import original
+from shared.settings import load
+
+LOOK_EVERY_US: Duration = 50 * MILLISECOND
+RECORDS_WITHIN_US: Duration = 10 * SECOND  # the client gives a request up after 2 s
+SETTLED_US: Duration = 500 * MILLISECOND  # no request failed for so long: the start is over
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Clients:
+    """What the open-loop client recorded, one stretch of time after the other."""
+
+    reader: RecordReader
+    clock: Clock
+    _unread: list[Record] = field(default_factory=list)
+
+    async def until(self, instant: Instant) -> None:
+        """Wait until every request that was due before an instant has ended."""
+        give_up_at = self.clock.now() + RECORDS_WITHIN_US
+        while True:
+            self._unread += self.reader.read()
+            if self.reader.complete_until >= instant:
+                return
+            if self.clock.now() >= give_up_at:
+                raise DrillError("the client has not recorded anything for too long; see its log")
+            await self.clock.sleep(LOOK_EVERY_US)
+
+    async def take(self, end_at: Instant) -> list[Record]:
+        """Return all requests that were due before an instant and were not returned before."""
+        await self.until(end_at)
+        taken = [record for record in self._unread if record.scheduled_at < end_at]
+        self._unread = [record for record in self._unread if record.scheduled_at >= end_at]
+        return taken
+
+    def since(self, instant: Instant) -> list[Record]:
+        """Return what is known by now of the requests that ended after an instant."""
+        self._unread += self.reader.read()
+        return [record for record in self._unread if record.ended_at >= instant]
+
+    def drop(self) -> None:
+        """Forget what happened so far: nothing of it is judged."""
+        self._unread = []
+        self.reader.read(lambda _: False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A running sandbox."""
+
+    folder: Path
+    control: ControlClient
+    console: Console
+    clients: Clients
+    cluster: Cluster
+    clock: Clock
+
+    @classmethod
+    async def open(cls, folder: Path, clock: Clock) -> Self:
+        """Reach the sandbox that has a folder; all its programs run."""
+        report = load.examine(folder / configuration.CLUSTER_FILE, {})
+        if report.settings is None:
+            raise DrillError(report.text())
+        context = json.loads((folder / "context.json").read_bytes())
+        first = next(iter(context["members"].values()))
+        return cls(
+            folder=folder,
+            control=await ControlClient.connect(folder / SOCKET),
+            console=Console(Path(first)),
+            clients=Clients(reader=RecordReader(folder / RECORDS), clock=clock),
+            cluster=report.settings.cluster,
+            clock=clock,
+        )
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.control.close()
+        self.clients.reader.close()
+
+    @property
+    def original(self) -> Weights:
+        """The original settings, as the load balancers must have them."""
+        return balancers.wanted(original(self.cluster))
+
+    async def weights(self) -> dict[str, Weights]:
+        """Return what every HAProxy gives every instance, by HAProxy's own word."""
+        nodes = list(self.cluster.nodes)
+        sockets = [self.folder / node / "haproxy.sock" for node in nodes]
+        seen = await asyncio.gather(*map(balancers.read, sockets))
+        return dict(zip(nodes, seen, strict=True))
+
+    def audit(self, records: list[Record], begin_at: Instant) -> OrdersAudit:
+        """Audit the POSTs that were due since an instant."""
+        return audit_orders(records, recent(read_journals(self.folder), begin_at))
+
+    async def until(
+        self, holds: Callable[[], Awaitable[bool]], within_us: Duration, every_us: Duration
+    ) -> bool:
+        """Look again and again whether something holds; return whether it did in time."""
+        give_up_at = self.clock.now() + within_us
+        while not await holds():
+            if self.clock.now() >= give_up_at:
+                return False
+            await self.clock.sleep(every_us)
+        return True
+
+    async def unfit(self) -> str | None:
+        """Say why no drill can begin now; None if one can."""
+        status = await self.console.status()
+        waiting = [takeover["sentence"] for takeover in status["readiness"]]
+        judgements = (
+            (status["knowledge"]["fresh"], status["knowledge"]["text"]),
+            (status["verdict"] == "serving", status["headline"]),
+            (status["settled"] == "yes", "what is installed is not what is wanted"),
+            (not status["incidents"], "an incident is still open"),
+            (bool(waiting), "readiness is not known yet"),
+            (all(takeover["ready"] for takeover in status["readiness"]), "; ".join(waiting)),
+        )
+        for right, text in judgements:
+            if not right:
+                return text or "nothing is known yet"
+        found = balancers.differences(await self.weights(), self.original)
+        return found[0] if found else await self._unserved()
+
+    async def _unserved(self) -> str | None:
+        now = self.clock.now()
+        await self.clients.until(now - SETTLED_US)
+        bad = [record for record in self.clients.since(now - SETTLED_US) if not record.ok]
+        return f"{len(bad)} requests failed in the last moment" if bad else None
+
+
+def recent(journals: Mapping[str, list[str]], begin_at: Instant) -> dict[str, list[str]]:
+    """Return what of the journals was ordered since an instant: an id says when it was due."""
+    return {
+        name: [order for order in orders if (due := order[1:]).isdigit() and int(due) >= begin_at]
+        for name, orders in journals.items()
+    }
