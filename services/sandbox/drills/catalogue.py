@@ -88,8 +88,21 @@ class Drill(ABC):
             await scene.control.until_ready(RESTART_WITHIN_US, [aim.program])
         except MachineError as problem:
             return [str(problem)]
+        return await _unless_answers(scene, aim, HTTPStatus.OK)
+
+
+async def _unless_answers(scene: Scene, aim: Aim, wanted: HTTPStatus) -> list[str]:
+    """Say what an instance answers if it is not soon what it must be: signals take a moment."""
+    status: int | None = None
+
+    async def answers() -> bool:
+        nonlocal status
         status = await _status(scene, aim)
-        return [] if status == HTTPStatus.OK else [f"{aim.program} answers {status or 'nothing'}"]
+        return status == wanted
+
+    if await scene.until(answers, PROVE_WITHIN_US, LOOK_EVERY_US):
+        return []
+    return [f"{aim.program} answers {status or 'nothing'}, not {wanted.value}"]
 
 
 async def _status(scene: Scene, aim: Aim) -> int | None:
@@ -112,7 +125,11 @@ def _instances(cluster: Cluster, *modes: Mode) -> tuple[Aim, ...]:
 
 @dataclass(frozen=True)
 class Kill(Drill):
-    """An instance dies by SIGKILL, perhaps together with a program of ours."""
+    """An instance dies by SIGKILL, perhaps together with a program of ours.
+
+    Alone it is started again at once, as on any machine. Together with one of ours it stays dead
+    until that one has coped: else it would be back before anybody could have noticed.
+    """
 
     name: Name = Name.KILL_INSTANCE
 
@@ -148,6 +165,8 @@ class Kill(Drill):
         """Kill, the one right after the other."""
         victims = [aim.program, *([aim.also] if aim.also else [])]
         before = await scene.control.programs()
+        if aim.also:
+            await scene.control.ask("hold", program=aim.program)
         if self.name is Name.KILL_ARBITER_MEANWHILE:
             victims.reverse()
         killed = tuple([await scene.control.send(victim, "KILL") for victim in victims])
@@ -167,6 +186,15 @@ class Kill(Drill):
             if after[kill.program].restarts == injected.before[kill.program].restarts
             or after[kill.program].exit_code != -signal.SIGKILL
         ]
+
+    def healing(self, aim: Aim) -> str | None:
+        """Say how it is healed."""
+        return f"{aim.service} on {aim.node} is started again" if aim.also else None
+
+    async def heal(self, scene: Scene, aim: Aim) -> None:
+        """Let it be started again."""
+        if aim.also:
+            await scene.control.ask("release", program=aim.program)
 
     async def unhealed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
         """Look whether all that was killed runs again, by another process."""
@@ -273,10 +301,7 @@ class Fail(Drill):
     async def missed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
         """Ask it whether it answers 500."""
         del injected
-        status = await _status(scene, aim)
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            return []
-        return [f"{aim.program} answers {status or 'nothing'}, not 500"]
+        return await _unless_answers(scene, aim, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     async def heal(self, scene: Scene, aim: Aim) -> None:
         """Tell it to work."""

@@ -10,7 +10,16 @@ from typing import Any
 import orjson
 
 from services.sandbox.drills.errors import DrillError
-from shared.api import Event, IncidentBrief, Incidents, IncidentView, Rules, Status, Wish, WishAnswer
+from shared.api import (
+    Event,
+    IncidentBrief,
+    Incidents,
+    IncidentView,
+    Rules,
+    Status,
+    Wish,
+    WishAnswer,
+)
 
 ANSWER_WITHIN_S = 10.0  # it takes milliseconds, unless the machine is starved
 LINE_MAX = 1 << 20  # bytes; an event has less than 1 KB

@@ -203,4 +203,6 @@ async def until_fit(scene: Scene, audience: Audience, within_us: Duration) -> No
         return why is None
 
     if not await scene.until(fit, within_us, 2 * LOOK_EVERY_US):
-        raise DrillError(f"the cluster is not ready for a drill after {within_us / SECOND:g} s: {why}")
+        raise DrillError(
+            f"the cluster is not ready for a drill after {within_us / SECOND:g} s: {why}"
+        )

@@ -110,7 +110,9 @@ def result(seen: Seen) -> DrillResult:
     """Return what is handed out of one play."""
     incident = seen.incident
     noticed_us = wall_us(incident["began"]) - seen.begin_wall_us if incident else None
-    phases = {phase["name"]: phase["duration_us"] for phase in incident["phases"]} if incident else {}
+    phases = (
+        {phase["name"]: phase["duration_us"] for phase in incident["phases"]} if incident else {}
+    )
     switched_us = None
     if noticed_us is not None and all(name in phases for name in SWITCHED):
         switched_us = noticed_us + sum(phases[name] for name in SWITCHED)
@@ -203,7 +205,9 @@ def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
         drill=name,
         played=len(plays),
         ok=sum(play["ok"] for play in plays),
-        figures={what: _sum([x for x in values if x is not None]) for what, values in measured.items()},
+        figures={
+            what: _sum([x for x in values if x is not None]) for what, values in measured.items()
+        },
     )
 
 

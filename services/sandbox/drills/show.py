@@ -16,7 +16,7 @@ from pathlib import Path
 from services.sandbox.audit import Summary, audit_orders
 from services.sandbox.control import SOCKET, ControlClient
 from services.sandbox.drills import telling
-from services.sandbox.drills.catalogue import DRILLS, Injected
+from services.sandbox.drills.catalogue import DRILLS, Aim, Injected
 from services.sandbox.drills.console import Console
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import PATIENCE, Play, until_fit
@@ -82,7 +82,7 @@ class Show:
             control.close()
         took_us = self.clock.now() - begin_at
         self.screen.line(
-            f"sandbox {self.folder.name} is ready after {took_us / SECOND:.1f} s: "
+            f"{self.folder.name} is ready after {took_us / SECOND:.1f} s: "
             f"{len(sights)} programs, {self.options.rate} requests/s; logs in {self.folder}/logs"
         )
 
@@ -94,12 +94,15 @@ class Show:
         narrator = Narrator(show=self, console=scene.console)
         following = asyncio.create_task(narrator.follow()) if self.options.repeat == 1 else None
         try:
-            for name in self.options.plays:
+            for place, name in enumerate(self.options.plays):
                 for number in range(self.options.repeat):
                     await until_fit(scene, narrator, FIT_WITHIN_US)
                     if not results:
                         scene.clients.drop()
-                    results.append(await self._play_one(scene, name, number, narrator))
+                    aims = DRILLS[name].aims(scene.cluster)
+                    aim = aims[(place + number) % len(aims)]  # others in turn
+                    results.append(await self._play_one(scene, name, aim, narrator))
+                    self._count(results[-1], number)
         except EquipoiseError as problem:
             findings.append(str(problem))
         finally:
@@ -109,33 +112,31 @@ class Show:
         doubled = audit_orders([], read_journals(self.folder)).doubled
         if doubled and not any(play["requests"]["doubled"] for play in results):
             findings.append(f"{len(doubled)} POSTs were done twice, such as {doubled[0]}")
-        return report(
-            results, nodes=self.options.nodes, rate=self.options.rate, findings=findings
-        )
+        return report(results, nodes=self.options.nodes, rate=self.options.rate, findings=findings)
 
     async def _play_one(
-        self, scene: Scene, name: Name, number: int, narrator: "Narrator"
+        self, scene: Scene, name: Name, aim: Aim, narrator: "Narrator"
     ) -> DrillResult:
-        drill = DRILLS[name]
-        aims = drill.aims(scene.cluster)
         narrator.begin()
         play = Play(
             scene=scene,
-            drill=drill,
-            aim=aims[number % len(aims)],
+            drill=DRILLS[name],
+            aim=aim,
             audience=narrator,
             patience=PATIENCE,
             findings=[],
         )
         played = await play.run()
-        if self.options.repeat > 1:
-            of = self.options.repeat
-            line = telling.play_line(played, number + 1, of, colour=self.screen.colour)
-            self.screen.line(line)
-        else:
+        if self.options.repeat == 1:
             await self.clock.sleep(LATE_EVENTS_US)
             await narrator.end(played)
         return played
+
+    def _count(self, played: DrillResult, number: int) -> None:
+        """Say a line of each of many plays."""
+        of = self.options.repeat
+        if of > 1:
+            self.screen.line(telling.play_line(played, number + 1, of, colour=self.screen.colour))
 
     def _close(self, played: Report) -> None:
         if self.options.output is Output.JSON:

@@ -40,7 +40,9 @@ class Choice:
                 self._plans.add(event["id"].removeprefix("plan/"))
                 return True
             case "traffic.applied.v1":
-                return event["id"].split("/")[2:3] != [] and event["id"].split("/")[2] in self._plans
+                return (
+                    event["id"].split("/")[2:3] != [] and event["id"].split("/")[2] in self._plans
+                )
             case "readiness.v1":
                 changed = self._can_be_taken != (event["level"] == "good")
                 self._can_be_taken = event["level"] == "good"
