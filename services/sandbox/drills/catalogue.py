@@ -266,7 +266,12 @@ class Hang(Drill):
         pid = injected.before[aim.program].pid
         stat = await scene.control.run(aim.node, ["cat", f"/proc/{pid}/stat"])
         state = stat.rpartition(") ")[2][:1]
-        return [] if state == "T" else [f"{aim.program} is in state {state!r}, not stopped"]
+        if state == "T":
+            return []
+        after = (await scene.control.programs())[aim.program]
+        if after.pid != pid:
+            return [f"{aim.program} ended meanwhile with exit code {after.exit_code}"]
+        return [f"{aim.program} is in state {state!r}, not stopped"]
 
     async def heal(self, scene: Scene, aim: Aim) -> None:
         """Let it go on."""

@@ -1,9 +1,9 @@
 """What a drill showed, as it is handed out: JSON with milliseconds, pure."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from services.sandbox.audit import OrdersAudit, Summary
 from services.sandbox.drills.figures import figures
@@ -13,7 +13,10 @@ from shared.instant import MILLISECOND, Duration
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PHASES = ("detect", "decide", "switch", "verify")
+NOTICED = PHASES[:1]  # the arbiter has the evidence that it decides by
 SWITCHED = PHASES[:3]  # installed in every load balancer, and read back
+# A client that is itself so late measures the machine's exhaustion, not a failover.
+CLIENT_LATE_MAX_US: Duration = 250 * MILLISECOND
 
 
 class Requests(TypedDict):
@@ -43,6 +46,7 @@ class DrillResult(TypedDict):
     incident: str | None
     sentence: str | None
     phases_ms: dict[str, float] | None
+    first_sign_ms: float | None  # back-dated: when the first probe began that turned out badly
     noticed_ms: float | None
     switched_ms: float | None
     recovery_ms: float | None
@@ -109,13 +113,6 @@ def wall_us(text: str) -> int:
 def result(seen: Seen) -> DrillResult:
     """Return what is handed out of one play."""
     incident = seen.incident
-    noticed_us = wall_us(incident["began"]) - seen.begin_wall_us if incident else None
-    phases = (
-        {phase["name"]: phase["duration_us"] for phase in incident["phases"]} if incident else {}
-    )
-    switched_us = None
-    if noticed_us is not None and all(name in phases for name in SWITCHED):
-        switched_us = noticed_us + sum(phases[name] for name in SWITCHED)
     findings = [*seen.findings, *losses(seen.summary, seen.audit)]
     return DrillResult(
         drill=seen.drill.value,
@@ -125,8 +122,9 @@ def result(seen: Seen) -> DrillResult:
         incident=incident["id"] if incident else None,
         sentence=incident["sentence"] if incident else None,
         phases_ms=_phases(incident["phases"]) if incident else None,
-        noticed_ms=None if noticed_us is None else milliseconds(noticed_us),
-        switched_ms=None if switched_us is None else milliseconds(switched_us),
+        first_sign_ms=_since(seen, ()),
+        noticed_ms=_since(seen, NOTICED),
+        switched_ms=_since(seen, SWITCHED),
         recovery_ms=milliseconds(incident["recovery_us"]) if incident else None,
         requests=_requests(seen.summary, seen.audit),
         outage_ms=milliseconds(seen.summary.outage_us),
@@ -134,6 +132,17 @@ def result(seen: Seen) -> DrillResult:
         vip_overlap_ms=None,
         restored=seen.restored,
     )
+
+
+def _since(seen: Seen, names: Sequence[str]) -> float | None:
+    """Return how long after the fault some phases of its incident were over."""
+    if seen.incident is None:
+        return None
+    phases = {phase["name"]: phase["duration_us"] for phase in seen.incident["phases"]}
+    if any(name not in phases for name in names):
+        return None
+    began_us = wall_us(seen.incident["began"]) - seen.begin_wall_us
+    return milliseconds(began_us + sum(phases[name] for name in names))
 
 
 def losses(summary: Summary, audit: OrdersAudit) -> list[str]:
@@ -144,6 +153,9 @@ def losses(summary: Summary, audit: OrdersAudit) -> list[str]:
     if summary.safe_failed:
         ends = ", ".join(f"{name} {count}" for name, count in summary.results.items())
         found.append(f"{summary.safe_failed} of {summary.safe_sent} safe requests failed ({ends})")
+    if summary.client_late_us > CLIENT_LATE_MAX_US:
+        late = f"{milliseconds(summary.client_late_us):.0f} ms"
+        found.append(f"the client itself was up to {late} late: this machine has no time for it")
     if audit.doubled:
         found.append(f"{len(audit.doubled)} POSTs were done twice, such as {audit.doubled[0]}")
     if audit.missing:
@@ -192,6 +204,7 @@ def report(
 
 def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
     measured: dict[str, list[float | None]] = {
+        "first_sign_ms": [play["first_sign_ms"] for play in plays],
         "noticed_ms": [play["noticed_ms"] for play in plays],
         "switched_ms": [play["switched_ms"] for play in plays],
         **{phase: [(play["phases_ms"] or {}).get(phase) for play in plays] for phase in PHASES},
@@ -215,11 +228,4 @@ def _sum(values: Sequence[float]) -> Sum | None:
     found = figures(values)
     if found is None:
         return None
-    fields: dict[str, Any] = asdict(found)
-    return Sum(
-        n=fields["n"],
-        min=found.minimum,
-        p50=found.median,
-        p99=found.p99,
-        max=found.maximum,
-    )
+    return Sum(n=found.n, min=found.minimum, p50=found.median, p99=found.p99, max=found.maximum)

@@ -1,0 +1,85 @@
+"""What a drill hands out, and every loss that makes it fail."""
+
+import json
+
+import pytest
+
+from services.sandbox.drills.report import Seen, report, result, wall_us
+from tests.unit.sandbox.drilling import FAULT_WALL_US, audit, incident, seen, summary
+
+
+def test_a_drill_in_which_all_went_well_is_ok() -> None:
+    played = result(seen())
+    assert played["ok"]
+    assert played["findings"] == []
+    assert played["phases_ms"] == {"detect": 1, "decide": 0.5, "switch": 8, "verify": 4}
+    assert (played["requests"]["sent"], played["requests"]["failed"]) == (100, 0)
+    assert played["requests"]["slowest_ms"] == 20
+
+
+def test_times_count_from_the_fault_and_not_from_its_first_sign() -> None:
+    played = result(seen())
+    assert (played["first_sign_ms"], played["noticed_ms"], played["switched_ms"]) == (2, 3, 11.5)
+
+
+def test_a_phase_that_did_not_end_leaves_no_figure() -> None:
+    played = result(seen(of=incident(detect=1, decide=0.5)))
+    assert (played["noticed_ms"], played["switched_ms"]) == (3, None)
+
+
+def test_nobody_has_measured_an_overlap_of_addresses_yet() -> None:
+    assert result(seen())["vip_overlap_ms"] is None
+
+
+def test_the_time_of_day_is_read_to_the_microsecond() -> None:
+    assert wall_us("2023-11-14T22:13:20.002001Z") - FAULT_WALL_US == 2_001
+
+
+@pytest.mark.parametrize(
+    ("lossy", "said"),
+    [
+        (seen(felt=summary(safe_failed=1)), "1 of 90 safe requests failed (ok 99, reset 1)"),
+        (seen(orders=audit(doubled=("o1", "o2"))), "2 POSTs were done twice, such as o1"),
+        (seen(orders=audit(missing=("o3",))), "1 POSTs were answered and never done, such as o3"),
+        (seen(felt=summary(late_ms=900)), "the client itself was up to 900 ms late"),
+        (seen(findings=("its process did not die",)), "its process did not die"),
+    ],
+)
+def test_every_loss_makes_a_drill_fail_and_is_told(lossy: Seen, said: str) -> None:
+    played = result(lossy)
+    assert not played["ok"]
+    assert [text for text in played["findings"] if said in text]
+    assert not report([result(seen()), played], nodes=2, rate=200, findings=[])["ok"]
+
+
+def test_what_is_not_restored_is_not_ok() -> None:
+    assert not result(seen(restored=False))["ok"]
+
+
+def test_a_failed_post_is_counted_and_forgiven() -> None:
+    played = result(seen(felt=summary(unsafe_failed=2)))
+    assert played["ok"]
+    assert (played["requests"]["failed"], played["requests"]["unsafe_failed"]) == (2, 2)
+
+
+def test_nothing_played_is_not_ok() -> None:
+    assert not report([], nodes=2, rate=200, findings=[])["ok"]
+
+
+def test_a_finding_about_all_of_it_makes_all_of_it_fail() -> None:
+    assert not report([result(seen())], nodes=2, rate=200, findings=["the sandbox ended"])["ok"]
+
+
+def test_one_play_of_each_has_no_sums() -> None:
+    found = report([result(seen())], nodes=2, rate=200, findings=[])
+    assert found["ok"]
+    assert found["repeated"] == []
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_many_plays_are_summed_up_with_their_number() -> None:
+    plays = [result(seen(of=incident(detect=1, decide=1, switch=n))) for n in range(100)]
+    (sums,) = report(plays, nodes=2, rate=200, findings=[])["repeated"]
+    assert (sums["drill"], sums["played"], sums["ok"]) == ("kill-instance", 100, 100)
+    assert sums["figures"]["switched_ms"] == {"n": 100, "min": 4, "p50": 53, "p99": 102, "max": 103}
+    assert sums["figures"]["verify"] is None
