@@ -43,6 +43,14 @@ unit: setup ## The fast tests only
 simulate: setup ## All cores together under seeded faults: make simulate SEEDS=10000 FROM=0
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)
 
+.PHONY: demo
+demo: setup ## Break a real cluster on this machine and watch it cope, until Ctrl-C (ONCE=1 make demo: and end)
+	@$(BIN)/equipoise sandbox --drill kill-instance --drill hang-instance --drill error-instance $(if $(ONCE),--once)
+
+.PHONY: bench
+bench: setup ## Measure what failures cost, and write docs/benchmarks.md (half an hour)
+	$(BIN)/python -m benchmarks
+
 .PHONY: golden
 golden: setup ## Record a golden file for every new type of message
 	$(BIN)/python -m tests.golden

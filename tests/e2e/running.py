@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from services.sandbox.control import SOCKET, Control
 from services.sandbox.parts import RECORDS, read_journals
@@ -86,6 +86,20 @@ class RunningSandbox:
         """Return the ids of the POSTs that were done, by instance."""
         return read_journals(self.folder)
 
+    def equipoise(self, *words: str) -> tuple[int, str, str]:
+        """Run `equipoise` as a person would; return its exit code, output and complaints."""
+        api = str(self.folder / "node-a" / "api.sock")
+        result = subprocess.run(
+            [sys.executable, "-m", "services.cli", *words],
+            cwd=ROOT,
+            env={**os.environ, "EQUIPOISE_API": api},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return result.returncode, result.stdout.decode(), result.stderr.decode()
+
     def log(self, program: str) -> str:
         """Return what a program has logged."""
         return Path(self.control.programs()[program].log).read_text(errors="replace")
@@ -155,16 +169,23 @@ def nullcontext_or(runtime: Path | None, whom: As) -> Iterator[Path]:
 
 @contextmanager
 def launched(
-    arguments: Sequence[str], runtime: Path, said: IO[bytes], whom: As = US
+    arguments: Sequence[str],
+    runtime: Path,
+    said: IO[bytes],
+    whom: As = US,
+    talk: IO[bytes] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the launcher; whatever happens, it and all of its are gone at the end."""
+    """Start the launcher; whatever happens, it and all of its are gone at the end.
+
+    What it says on standard error goes to `talk`, or where everything goes.
+    """
     launcher = subprocess.Popen(
         [*whom.prefix, whom.python, "-m", "services.sandbox", *arguments],
         cwd=None if whom.prefix else whom.root,
         env={**os.environ, **(whom.environ or {}), "XDG_RUNTIME_DIR": str(runtime)},
         stdin=subprocess.DEVNULL,
         stdout=said,
-        stderr=said,
+        stderr=talk or said,
     )
     try:
         yield launcher
@@ -175,6 +196,68 @@ def launched(
         except subprocess.TimeoutExpired:
             launcher.kill()
             launcher.wait()
+
+
+class Ran(NamedTuple):
+    """How a sandbox ended that ends by itself."""
+
+    code: int
+    out: str
+    talk: str
+
+
+def ran(*arguments: str, whom: As = US, within_s: int = 240) -> Ran:
+    """Run a sandbox to its end."""
+    with (
+        runtime_directory(whom.owner) as runtime,
+        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as talk,
+        launched(arguments, runtime, said, whom, talk) as launcher,
+    ):
+        return ended(launcher, said, talk, within_s)
+
+
+def ended(
+    launcher: subprocess.Popen[bytes], said: IO[bytes], talk: IO[bytes], within_s: int = 240
+) -> Ran:
+    """Wait for the end of a sandbox that ends by itself."""
+    code = launcher.wait(within_s)
+    texts = []
+    for file in (said, talk):
+        file.seek(0)
+        texts.append(file.read().decode(errors="replace"))
+    if code == UNFIT:
+        raise UnfitMachineError(texts[1])
+    return Ran(code, *texts)
+
+
+def first_process(launcher: subprocess.Popen[bytes]) -> int:
+    """Return process 1 of the sandbox: the child of `unshare`, the child of the launcher."""
+    (unshare,) = children_of(launcher.pid)
+    (first,) = children_of(unshare)
+    return first
+
+
+def namespace_of(launcher: subprocess.Popen[bytes]) -> str:
+    """Return the name of the sandbox's process namespace."""
+    return str(Path(f"/proc/{first_process(launcher)}/ns/pid").readlink())
+
+
+def children_of(pid: int) -> list[int]:
+    """Return a process's children."""
+    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def in_namespace(namespace: str) -> set[int]:
+    """Return all processes of a process namespace, as seen from outside."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/ns/pid"):
+        try:
+            if str(path.readlink()) == namespace:
+                found.add(int(path.parts[2]))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
 
 
 def _wait_for_folder(launcher: subprocess.Popen[bytes], runtime: Path, said: IO[bytes]) -> Path:

@@ -28,7 +28,11 @@ from tests.e2e.running import (
     ROOT,
     As,
     RunningSandbox,
+    children_of,
+    first_process,
+    in_namespace,
     launched,
+    namespace_of,
     ordinary_user,
     running_sandbox,
     runtime_directory,
@@ -45,37 +49,6 @@ WITHIN_US = 20 * SECOND
 def sandbox() -> Iterator[RunningSandbox]:
     with running_sandbox(*INFRASTRUCTURE) as running:
         yield running
-
-
-def processes_of(running: RunningSandbox) -> set[int]:
-    """Return all processes of the sandbox's process namespace, as seen from outside."""
-    return in_namespace(namespace_of(running))
-
-
-def namespace_of(running: RunningSandbox) -> str:
-    return str(Path(f"/proc/{first_process(running)}/ns/pid").readlink())
-
-
-def first_process(running: RunningSandbox) -> int:
-    """Return process 1 of the sandbox: the child of `unshare`, the child of the launcher."""
-    (unshare,) = children_of(running.launcher.pid)
-    (first,) = children_of(unshare)
-    return first
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def in_namespace(namespace: str) -> set[int]:
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/ns/pid"):
-        try:
-            if str(path.readlink()) == namespace:
-                found.add(int(path.parts[2]))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return found
 
 
 def test_all_programs_are_ready(sandbox: RunningSandbox) -> None:
@@ -281,7 +254,9 @@ def test_two_at_once_do_not_meet() -> None:
     ):
         assert first.folder.name == "sandbox"
         assert second.folder.name == "sandbox-2"
-        assert not processes_of(first) & processes_of(second)
+        assert not in_namespace(namespace_of(first.launcher)) & in_namespace(
+            namespace_of(second.launcher)
+        )
         common = json.loads((runtime / "equipoise" / "context.json").read_bytes())
         assert common["run_directory"] == str(first.folder)
         # Same addresses, and yet each client is answered by its own instances only.
@@ -309,7 +284,7 @@ def test_a_taken_name_is_refused() -> None:
 def test_killed_with_9_it_leaves_nothing(whom: str) -> None:
     with ordinary_user_if(whom) as user, runtime_directory(user.owner) as runtime:
         with running_sandbox(*INFRASTRUCTURE, runtime=runtime, whom=user) as running:
-            namespace = namespace_of(running)
+            namespace = namespace_of(running.launcher)
             assert len(in_namespace(namespace)) > 8
             running.launcher.kill()
             running.launcher.wait()
@@ -330,8 +305,8 @@ def ordinary_user_if(whom: str) -> AbstractContextManager[As]:
 @pytest.mark.parametrize("victim", ["process 1", "its child that works", "its parent"])
 def test_when_the_inside_is_killed_everything_ends(victim: str) -> None:
     with running_sandbox(*INFRASTRUCTURE) as running:
-        namespace = namespace_of(running)
-        first = first_process(running)
+        namespace = namespace_of(running.launcher)
+        first = first_process(running.launcher)
         (unshare,) = children_of(running.launcher.pid)
         victims = {"process 1": first, "its parent": unshare}
         os.kill(victims.get(victim, children_of(first)[0]), signal.SIGKILL)
@@ -343,7 +318,7 @@ def test_when_the_inside_is_killed_everything_ends(victim: str) -> None:
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_end_it_leaves_nothing(ending: signal.Signals) -> None:
     with running_sandbox(*INFRASTRUCTURE) as running:
-        namespace = namespace_of(running)
+        namespace = namespace_of(running.launcher)
         running.launcher.send_signal(ending)
         assert running.launcher.wait(20) == 0
         assert not in_namespace(namespace)

@@ -163,7 +163,8 @@ def summary_table(report: Report, *, colour: bool) -> list[str]:
         for row in rows
     ]
     lines[0] = painted(DIM, lines[0], colour=colour)
-    return [*lines, *_sums(report), *_findings(report, colour=colour)]
+    caption = "In milliseconds; noticed and switched count from the fault:"
+    return [caption, *lines, *_sums(report), *_findings(report, colour=colour)]
 
 
 def _row(play: DrillResult) -> tuple[str, ...]:

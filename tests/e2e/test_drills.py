@@ -1,0 +1,347 @@
+"""The whole cluster, broken on purpose: nothing is lost, everything comes back, and we would know.
+
+Half of these tests are about the drills themselves: a harness that cannot fail proves nothing.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.sandbox.audit import distribution
+from services.sandbox.control import SOCKET, Control
+from services.sandbox.drills.catalogue import Aim
+from services.sandbox.drills.names import Name
+from services.sandbox.drills.play import Patience
+from services.sandbox.parts import journal
+from services.sandbox.records import Record
+from services.sandbox.supervisor import Stage
+from shared.clock import SystemClock
+from shared.instant import MILLISECOND, SECOND
+from tests.e2e.drilling import played, until_ready_for_drills
+from tests.e2e.running import (
+    Ran,
+    RunningSandbox,
+    ended,
+    in_namespace,
+    launched,
+    namespace_of,
+    ordinary_user,
+    ran,
+    running_sandbox,
+    runtime_directory,
+    wait_until,
+)
+
+pytestmark = pytest.mark.sandbox
+
+WITHIN_US = 20 * SECOND
+SHOP_ON_B = Aim(service="shop", node="node-b")
+PHASES = ["detect", "decide", "switch", "verify"]
+# How far a count may lie from what is expected, in standard deviations of fair chance. HAProxy
+# takes turns and is far more even; at 5, chance alone fails once in 1.7 million.
+DEVIATIONS_MAX = 5
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RunningSandbox]:
+    with running_sandbox("--rate", "300") as running:
+        until_ready_for_drills(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def all_drills() -> Ran:
+    """Play every drill once, as a user who is not root."""
+    with ordinary_user() as user:
+        return ran("--once", "-o", "json", whom=user)
+
+
+@pytest.mark.timeout(300)
+def test_every_drill_is_survived_without_loss(all_drills: Ran) -> None:
+    report = json.loads(all_drills.out)
+    found = {play["drill"]: play["findings"] for play in report["drills"] if play["findings"]}
+    assert (found, report["findings"]) == ({}, [])
+    assert [play["drill"] for play in report["drills"]] == list(Name)
+    assert all(play["ok"] and play["restored"] for play in report["drills"])
+    assert (report["ok"], all_drills.code) == (True, 0)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", Name)
+def test_a_drill_tells_what_it_measured(all_drills: Ran, name: Name) -> None:
+    (play,) = (x for x in json.loads(all_drills.out)["drills"] if x["drill"] == name)
+    assert list(play["phases_ms"]) == PHASES
+    assert all(length >= 0 for length in play["phases_ms"].values())
+    assert play["sentence"]
+    # What Equipoise says of its own time cannot begin before the fault, nor last longer than we
+    # waited; a probe on its way when the fault came may have begun a little earlier.
+    assert play["first_sign_ms"] > -100
+    assert play["switched_ms"] >= play["noticed_ms"] >= play["first_sign_ms"]
+    requests = play["requests"]
+    assert requests["sent"] == requests["safe_sent"] + requests["unsafe_sent"]
+    assert requests["safe_failed"] == requests["doubled"] == requests["lost"] == 0
+    assert requests["unsafe_sent"] > 0
+    assert play["vip_overlap_ms"] is None
+
+
+def test_without_a_fault_nothing_is_found(cluster: RunningSandbox) -> None:
+    cluster.records.read()
+    records = cluster.recorded_until(SystemClock().now() + 2 * SECOND)
+    assert [record for record in records if not record.ok] == []
+    assert said(cluster, "incidents")["incidents"] == []
+    assert said(cluster, "rules")["differs"] is False
+
+
+def said(running: RunningSandbox, *words: str) -> Mapping[str, Any]:
+    """Return what the command line answers, as JSON."""
+    code, out, talk = running.equipoise(*words, "-o", "json")
+    assert code == 0, talk
+    answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+def assert_share(records: list[Record], service: str, shares: Mapping[str, float]) -> None:
+    """The requests for a service must lie as the shares say, as closely as chance would."""
+    counts = distribution(records, service)
+    total = sum(counts.values())
+    assert total > 100, counts
+    for node, share in shares.items():
+        deviation = sqrt(total * share * (1 - share))
+        assert abs(counts.get(node, 0) - total * share) <= DEVIATIONS_MAX * deviation, counts
+
+
+def records_of(running: RunningSandbox, length_us: int) -> list[Record]:
+    """Return the requests of the next stretch of time."""
+    begin_at = SystemClock().now()
+    records = running.recorded_until(begin_at + length_us)
+    return [record for record in records if begin_at <= record.scheduled_at < begin_at + length_us]
+
+
+def test_requests_are_shared_as_originally_set_before_during_and_after(
+    cluster: RunningSandbox,
+) -> None:
+    until_ready_for_drills(cluster)
+    assert_evenly_shared(records_of(cluster, 2 * SECOND))
+    cluster.control.hold("node-b/shop")
+    cluster.control.hold("node-a/orders")
+    cluster.control.send("node-b/shop", "KILL")
+    cluster.control.send("node-a/orders", "KILL")
+    wait_until(
+        lambda: all(x["state"] == "handled" for x in said(cluster, "incidents")["incidents"])
+        and len(said(cluster, "incidents")["incidents"]) >= 2,
+        "both incidents are handled",
+    )
+    during = records_of(cluster, SECOND)
+    assert_share(during, "shop", {"node-a": 1, "node-b": 0})
+    assert_share(during, "orders", {"node-a": 0, "node-b": 1})
+    cluster.control.release("node-b/shop")
+    cluster.control.release("node-a/orders")
+    until_ready_for_drills(cluster)
+    assert_evenly_shared(records_of(cluster, 2 * SECOND))
+
+
+def assert_evenly_shared(records: list[Record]) -> None:
+    assert_share(records, "shop", {"node-a": 0.5, "node-b": 0.5})
+    assert_share(records, "orders", {"node-a": 1, "node-b": 0})
+
+
+def test_the_command_line_tells_what_happened(cluster: RunningSandbox) -> None:
+    play = played(cluster, Name.KILL_INSTANCE, SHOP_ON_B)
+    assert play["ok"], play["findings"]
+    status = said(cluster, "status")
+    assert (status["verdict"], status["settled"]) == ("serving", "yes")
+    assert [row["installed"] for row in said(cluster, "rules")["rules"]] == [
+        row["original"] for row in said(cluster, "rules")["rules"]
+    ]
+    explained = said(cluster, "explain", str(play["incident"]))
+    assert explained["state"] == "closed"
+    assert explained["restored"] == "yes"
+    assert {
+        phase["name"]: phase["duration_us"] / MILLISECOND for phase in explained["phases"]
+    } == play["phases_ms"]
+    assert said(cluster, "incidents")["incidents"][0]["id"] == play["incident"]
+    code, out, _ = cluster.equipoise("explain", str(play["incident"]))
+    assert code == 0
+    assert play["sentence"] is not None
+    assert play["sentence"] in " ".join(out.split())
+
+
+def test_with_the_switchers_switched_off_a_drill_fails_and_says_why(
+    cluster: RunningSandbox,
+) -> None:
+    until_ready_for_drills(cluster)
+    switchers = [f"{node}/traffic_switcher" for node in ("node-a", "node-b")]
+    impatient = Patience(handled_us=2 * SECOND, closed_us=2 * SECOND, restored_us=SECOND)
+    try:
+        for switcher in switchers:
+            cluster.control.hold(switcher)
+            cluster.control.send(switcher, "KILL")
+            cluster.control.until_stage(switcher, Stage.HELD, WITHIN_US)
+        play = played_whatever_the_state(cluster, impatient)
+    finally:
+        for switcher in switchers:
+            cluster.control.release(switcher)
+    assert not play["ok"]
+    assert not play["restored"]
+    assert any("was not handled within 2 s" in text for text in play["findings"]), play["findings"]
+    assert any("was not closed" in text for text in play["findings"]), play["findings"]
+    until_ready_for_drills(cluster)  # and all is well once the switchers are there again
+
+
+def played_whatever_the_state(running: RunningSandbox, patience: Patience) -> Mapping[str, Any]:
+    return dict(played(running, Name.KILL_INSTANCE, SHOP_ON_B, patience, fit=False))
+
+
+def test_a_drill_whose_fault_is_not_there_fails(cluster: RunningSandbox) -> None:
+    """An instance that is stopped and goes on by itself at once was not hung."""
+    until_ready_for_drills(cluster)
+    cluster.control.hold("node-b/shop")
+    impatient = Patience(handled_us=SECOND, closed_us=5 * SECOND, restored_us=SECOND)
+    try:
+        cluster.control.send("node-b/shop", "KILL")
+        cluster.control.until_stage("node-b/shop", Stage.HELD, WITHIN_US)
+        with pytest.raises(Exception, match="does not run"):
+            played(cluster, Name.HANG_INSTANCE, SHOP_ON_B, impatient, fit=False)
+    finally:
+        cluster.control.release("node-b/shop")
+    until_ready_for_drills(cluster)
+
+
+def test_weights_of_3_to_1_are_kept_before_during_and_after() -> None:
+    with running_sandbox("--rate", "300", "--capacities", "300,100") as running:
+        until_ready_for_drills(running)
+        assert_share(records_of(running, 2 * SECOND), "shop", {"node-a": 0.75, "node-b": 0.25})
+        running.control.hold("node-b/shop")
+        running.control.send("node-b/shop", "KILL")
+        wait_until(
+            lambda: [x["state"] for x in said(running, "incidents")["incidents"]] == ["handled"],
+            "the incident is handled",
+        )
+        assert_share(records_of(running, SECOND), "shop", {"node-a": 1, "node-b": 0})
+        running.control.release("node-b/shop")
+        until_ready_for_drills(running)
+        assert_share(records_of(running, 2 * SECOND), "shop", {"node-a": 0.75, "node-b": 0.25})
+
+
+def test_three_nodes_lose_one_instance_and_nothing_else() -> None:
+    thirds = dict.fromkeys(("node-a", "node-b", "node-c"), 1 / 3)
+    with running_sandbox("--rate", "300", "--nodes", "3") as running:
+        until_ready_for_drills(running)
+        assert_share(records_of(running, 2 * SECOND), "shop", thirds)
+        play = played(running, Name.KILL_INSTANCE, Aim(service="shop", node="node-c"))
+        assert play["ok"], play["findings"]
+        assert_share(records_of(running, 2 * SECOND), "shop", thirds)
+
+
+def test_two_at_once_each_play_a_drill() -> None:
+    line = ("--once", "-o", "json", "--rate", "100", "--drill", "kill-instance")
+    with (
+        runtime_directory() as runtime,
+        tempfile.TemporaryFile() as said_1,
+        tempfile.TemporaryFile() as said_2,
+        tempfile.TemporaryFile() as talk,
+        launched(line, runtime, said_1, talk=talk) as first,
+        launched(line, runtime, said_2, talk=talk) as second,
+    ):
+        results = [ended(first, said_1, talk), ended(second, said_2, talk)]
+    for result in results:
+        assert result.code == 0, result.talk
+        assert json.loads(result.out)["ok"]
+
+
+def test_a_post_that_was_done_twice_is_found_and_ends_with_1() -> None:
+    line = ("--once", "-o", "json", "--drill", "planned-failover")
+    with (
+        runtime_directory() as runtime,
+        tempfile.TemporaryFile() as said_here,
+        tempfile.TemporaryFile() as talk,
+        launched(line, runtime, said_here, talk=talk) as launcher,
+    ):
+        folder = runtime / "equipoise" / "sandbox"
+        journals = [journal(folder, node, "orders") for node in ("node-a", "node-b")]
+        wait_until(
+            lambda: journals[0].exists() and len(journals[0].read_text().split()) > 3,
+            "some orders are done",
+            60 * SECOND,
+        )
+        order = journals[0].read_text().split()[0]
+        with journals[1].open("a") as other:
+            other.write(f"{order}\n")  # as if a load balancer had sent it to both
+        result = ended(launcher, said_here, talk)
+    report = json.loads(result.out)
+    assert result.code == 1
+    assert not report["ok"]
+    assert f"1 POSTs were done twice, such as {order}" in report["findings"]
+
+
+def test_killed_with_9_in_the_middle_of_a_drill_it_leaves_nothing() -> None:
+    with runtime_directory() as runtime, tempfile.TemporaryFile() as said_here:
+        with launched(("--drill", "hang-instance"), runtime, said_here) as launcher:
+
+            def hangs() -> bool:
+                said_here.seek(0)
+                return "▶ kill -STOP" in said_here.read().decode()
+
+            wait_until(hangs, "the drill has begun", 60 * SECOND)
+            namespace = namespace_of(launcher)
+            assert len(in_namespace(namespace)) > 15
+            launcher.kill()
+            launcher.wait()
+            wait_until(lambda: not in_namespace(namespace), "no process is left")
+
+
+def test_a_demo_stays_and_says_what_to_try_until_it_is_ended() -> None:
+    with runtime_directory() as runtime, tempfile.TemporaryFile() as said_here:
+        with launched(("--drill", "error-instance"), runtime, said_here) as launcher:
+
+            def text() -> str:
+                said_here.seek(0)
+                return said_here.read().decode()
+
+            wait_until(lambda: "Ctrl-C ends it" in text(), "it stays", 100 * SECOND)
+            assert launcher.poll() is None
+            launcher.terminate()
+            assert launcher.wait(20) == 0
+        story = text()
+    for part in (
+        "answers 500 to everything",  # what was done to it
+        "shop/node-b: home → suspect",  # what happened
+        "clients since the fault:",  # what clients felt
+        "Incident ",  # the explanation
+        "restored exactly",
+        " status -w",
+    ):
+        assert part in story, story
+
+
+def test_interrupted_drills_are_no_success() -> None:
+    with runtime_directory() as runtime, tempfile.TemporaryFile() as said_here:
+        with launched(("--once",), runtime, said_here) as launcher:
+            control = runtime / "equipoise" / "sandbox" / SOCKET
+            wait_until(control.exists, "it starts", 60 * SECOND)
+            with Control(control) as reached:
+                reached.until_ready(60 * SECOND)
+            launcher.terminate()
+            assert launcher.wait(20) == 130
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--drill", "smoke"), "invalid choice: 'smoke'"),
+        (("--repeat", "3"), "are about drills"),
+        (("--once", "--repeat", "0"), "--repeat is 0"),
+        (("--once", "--rate", "0"), "need the whole cluster and clients"),
+        (("--once", "--only", "infrastructure"), "need the whole cluster and clients"),
+    ],
+)
+def test_senseless_wishes_for_drills_are_refused(line: tuple[str, ...], said: str) -> None:
+    result = ran(*line)
+    assert result.code == 2
+    assert said in result.talk
+    assert not Path("equipoise").exists()
