@@ -27,7 +27,7 @@ from typing import Any, Self
 
 from services.sandbox.network import Network
 from services.sandbox.supervisor import Injection, Sight, Stage, Supervisor
-from shared.errors import MachineError
+from shared.errors import EquipoiseError, MachineError
 from shared.instant import SECOND, Duration
 
 SOCKET = "control.sock"
@@ -74,7 +74,7 @@ class ControlServer:
         try:
             wish = json.loads(line)
             return {"ok": True, **await self._verbs[wish["do"]](wish)}
-        except (MachineError, OSError) as problem:
+        except (EquipoiseError, OSError) as problem:
             return {"ok": False, "error": str(problem)}
         except (ValueError, KeyError, TypeError, IndexError) as problem:
             return {"ok": False, "error": f"not understood: {type(problem).__name__}: {problem}"}

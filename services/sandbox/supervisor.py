@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from services.sandbox.errors import SandboxError
 from shared.clock import Clock
 from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
@@ -294,7 +295,7 @@ class Supervisor:
                         await keeper.changed.wait()
         except TimeoutError:
             late = [keeper for keeper in keepers if keeper.stage is not Stage.READY]
-            raise MachineError(_lateness(late, within_us)) from None
+            raise SandboxError(_lateness(late, within_us)) from None
 
     async def until_stage(self, name: str, stage: Stage, within_us: Duration) -> None:
         """Wait until one program is at a stage."""
@@ -304,7 +305,7 @@ class Supervisor:
                 while keeper.stage is not stage:
                     await keeper.changed.wait()
         except TimeoutError:
-            raise MachineError(_lateness([keeper], within_us)) from None
+            raise SandboxError(_lateness([keeper], within_us)) from None
 
     def send(self, name: str, number: signal.Signals, *, everyone: bool = False) -> Injection:
         """Send a signal to a program, and return when exactly."""

@@ -3,8 +3,7 @@
 import asyncio
 
 from services.sandbox.audit import Summary
-from services.sandbox.drills.catalogue import DRILLS, Aim, Injected
-from services.sandbox.drills.names import Name
+from services.sandbox.drills.catalogue import Aim, Drill, Injected
 from services.sandbox.drills.play import PATIENCE, Patience, Play, until_fit
 from services.sandbox.drills.report import DrillResult
 from services.sandbox.drills.scene import Scene
@@ -34,18 +33,18 @@ class Nobody:
 
 def played(
     running: RunningSandbox,
-    name: Name,
+    drill: Drill,
     aim: Aim,
     patience: Patience = PATIENCE,
     *,
     fit: bool = True,
 ) -> DrillResult:
     """Play one drill, once the cluster is fit for it, or as it is."""
-    return asyncio.run(_play(running, name, aim, patience, fit=fit))
+    return asyncio.run(_play(running, drill, aim, patience, fit=fit))
 
 
 async def _play(
-    running: RunningSandbox, name: Name, aim: Aim, patience: Patience, *, fit: bool
+    running: RunningSandbox, drill: Drill, aim: Aim, patience: Patience, *, fit: bool
 ) -> DrillResult:
     scene = await Scene.open(running.folder, SystemClock())
     try:
@@ -54,7 +53,7 @@ async def _play(
         scene.clients.drop()
         play = Play(
             scene=scene,
-            drill=DRILLS[name],
+            drill=drill,
             aim=aim,
             audience=Nobody(),
             patience=patience,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ SETTLED_US: Duration = SECOND // 2  # no failures for so long: the start is over
 END_WITHIN_S = 20
 LOOK_EVERY_S = 0.02
 UNFIT = MachineError.exit_code
+SAID_MAX = 1 << 20
 
 
 class UnfitMachineError(Exception):
@@ -50,6 +52,11 @@ class RunningSandbox:
     folder: Path
     control: Control
     records: RecordReader
+    said: IO[bytes]
+
+    def story(self) -> str:
+        """Return what the sandbox has said so far."""
+        return read_from(self.said)
 
     @property
     def context(self) -> Mapping[str, object]:
@@ -147,7 +154,7 @@ def running_sandbox(
             control.until_ready(ready_within_us)
             records = RecordReader(folder / RECORDS)
             running = RunningSandbox(
-                launcher=launcher, folder=folder, control=control, records=records
+                launcher=launcher, folder=folder, control=control, records=records, said=said
             )
             try:
                 if "client/load" in control.programs():
@@ -222,13 +229,14 @@ def ended(
 ) -> Ran:
     """Wait for the end of a sandbox that ends by itself."""
     code = launcher.wait(within_s)
-    texts = []
-    for file in (said, talk):
-        file.seek(0)
-        texts.append(file.read().decode(errors="replace"))
     if code == UNFIT:
-        raise UnfitMachineError(texts[1])
-    return Ran(code, *texts)
+        raise UnfitMachineError(read_from(talk))
+    return Ran(code, read_from(said), read_from(talk))
+
+
+def read_from(file: IO[bytes]) -> str:
+    """Return all that a program has written; the place where it goes on writing stays."""
+    return os.pread(file.fileno(), SAID_MAX, 0).decode(errors="replace")
 
 
 def first_process(launcher: subprocess.Popen[bytes]) -> int:
@@ -277,8 +285,7 @@ def _wait_for_folder(launcher: subprocess.Popen[bytes], runtime: Path, said: IO[
     wait_until(settled, "the sandbox's control socket is there", READY_WITHIN_US)
     folder = found()
     if launcher.poll() is not None or folder is None:
-        said.seek(0)
-        text = said.read().decode(errors="replace").strip()
+        text = read_from(said).strip()
         if launcher.returncode == UNFIT:
             raise UnfitMachineError(text)
         raise AssertionError(f"the sandbox ended with {launcher.returncode}: {text}")
@@ -308,6 +315,7 @@ def ordinary_user() -> Iterator[As]:
         for name, source in places.items():
             (top / name).mkdir()
             script.append(f"mount --bind '{source}' '{top / name}'")
+        script += _opened(Path(sys.base_prefix), top / "python")
         drop = f"setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all"
         script.append(f"cd '{top}/project'; exec {drop} -- \"$@\"")
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -320,3 +328,18 @@ def ordinary_user() -> Iterator[As]:
             environ={"PYTHONPATH": f"{top / 'project'}:{packages}", "HOME": made},
             owner=user,
         )
+
+
+def _opened(place: Path, copy: Path) -> list[str]:
+    """Return what puts a folder back in its place where a parent keeps ordinary users out.
+
+    A Python that is linked to its own library looks for it there, and finds the system's instead.
+    """
+    closed = [x for x in reversed(place.parents) if not x.stat().st_mode & stat.S_IXOTH]
+    if not closed:
+        return []
+    return [
+        f"mount -t tmpfs -o mode=755 none '{closed[0]}'",
+        f"mkdir -p '{place}'",
+        f"mount --bind '{copy}' '{place}'",
+    ]

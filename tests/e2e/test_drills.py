@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from services.sandbox.audit import distribution
-from services.sandbox.control import SOCKET, Control
-from services.sandbox.drills.catalogue import Aim
+from services.sandbox.control import SOCKET
+from services.sandbox.drills.catalogue import DRILLS, Aim, Hang, Injected
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import Patience
+from services.sandbox.drills.scene import Scene
 from services.sandbox.parts import journal
 from services.sandbox.records import Record
 from services.sandbox.supervisor import Stage
 from shared.clock import SystemClock
+from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND
 from tests.e2e.drilling import played, until_ready_for_drills
 from tests.e2e.running import (
@@ -32,6 +34,7 @@ from tests.e2e.running import (
     namespace_of,
     ordinary_user,
     ran,
+    read_from,
     running_sandbox,
     runtime_directory,
     wait_until,
@@ -106,7 +109,7 @@ def said(running: RunningSandbox, *words: str) -> Mapping[str, Any]:
 
 
 def assert_share(records: list[Record], service: str, shares: Mapping[str, float]) -> None:
-    """The requests for a service must lie as the shares say, as closely as chance would."""
+    """Hold the requests for a service against the shares, as closely as chance would lie."""
     counts = distribution(records, service)
     total = sum(counts.values())
     assert total > 100, counts
@@ -132,8 +135,10 @@ def test_requests_are_shared_as_originally_set_before_during_and_after(
     cluster.control.send("node-b/shop", "KILL")
     cluster.control.send("node-a/orders", "KILL")
     wait_until(
-        lambda: all(x["state"] == "handled" for x in said(cluster, "incidents")["incidents"])
-        and len(said(cluster, "incidents")["incidents"]) >= 2,
+        lambda: (
+            all(x["state"] == "handled" for x in said(cluster, "incidents")["incidents"])
+            and len(said(cluster, "incidents")["incidents"]) >= 2
+        ),
         "both incidents are handled",
     )
     during = records_of(cluster, SECOND)
@@ -151,7 +156,7 @@ def assert_evenly_shared(records: list[Record]) -> None:
 
 
 def test_the_command_line_tells_what_happened(cluster: RunningSandbox) -> None:
-    play = played(cluster, Name.KILL_INSTANCE, SHOP_ON_B)
+    play = played(cluster, DRILLS[Name.KILL_INSTANCE], SHOP_ON_B)
     assert play["ok"], play["findings"]
     status = said(cluster, "status")
     assert (status["verdict"], status["settled"]) == ("serving", "yes")
@@ -182,7 +187,7 @@ def test_with_the_switchers_switched_off_a_drill_fails_and_says_why(
             cluster.control.hold(switcher)
             cluster.control.send(switcher, "KILL")
             cluster.control.until_stage(switcher, Stage.HELD, WITHIN_US)
-        play = played_whatever_the_state(cluster, impatient)
+        play = played(cluster, DRILLS[Name.KILL_INSTANCE], SHOP_ON_B, impatient, fit=False)
     finally:
         for switcher in switchers:
             cluster.control.release(switcher)
@@ -193,33 +198,45 @@ def test_with_the_switchers_switched_off_a_drill_fails_and_says_why(
     until_ready_for_drills(cluster)  # and all is well once the switchers are there again
 
 
-def played_whatever_the_state(running: RunningSandbox, patience: Patience) -> Mapping[str, Any]:
-    return dict(played(running, Name.KILL_INSTANCE, SHOP_ON_B, patience, fit=False))
-
-
-def test_a_drill_whose_fault_is_not_there_fails(cluster: RunningSandbox) -> None:
-    """An instance that is stopped and goes on by itself at once was not hung."""
+def test_a_fault_that_cannot_be_made_is_no_drill(cluster: RunningSandbox) -> None:
     until_ready_for_drills(cluster)
     cluster.control.hold("node-b/shop")
-    impatient = Patience(handled_us=SECOND, closed_us=5 * SECOND, restored_us=SECOND)
     try:
         cluster.control.send("node-b/shop", "KILL")
         cluster.control.until_stage("node-b/shop", Stage.HELD, WITHIN_US)
-        with pytest.raises(Exception, match="does not run"):
-            played(cluster, Name.HANG_INSTANCE, SHOP_ON_B, impatient, fit=False)
+        with pytest.raises(MachineError, match="node-b/shop does not run"):
+            played(cluster, DRILLS[Name.HANG_INSTANCE], SHOP_ON_B, fit=False)
     finally:
         cluster.control.release("node-b/shop")
-    until_ready_for_drills(cluster)
 
 
-def test_weights_of_3_to_1_are_kept_before_during_and_after() -> None:
-    with running_sandbox("--rate", "300", "--capacities", "300,100") as running:
-        until_ready_for_drills(running)
+def test_a_fault_that_was_not_there_makes_a_drill_fail(cluster: RunningSandbox) -> None:
+    """An instance that goes on at once was never hung, whatever signal it was sent."""
+
+    class Awake(Hang):
+        async def inject(self, scene: Scene, aim: Aim) -> Injected:
+            injected = await super().inject(scene, aim)
+            await self.heal(scene, aim)
+            return injected
+
+    impatient = Patience(handled_us=SECOND, closed_us=20 * SECOND, restored_us=5 * SECOND)
+    play = played(cluster, Awake(), SHOP_ON_B, impatient)
+    assert not play["ok"]
+    assert "no incident of shop/node-b was opened within 1 s" in play["findings"]
+    assert any("not stopped" in text for text in play["findings"]), play["findings"]
+    assert play["restored"]
+
+
+def test_weights_of_3_to_1_are_kept_before_during_and_after_a_demonstration() -> None:
+    line = ("--rate", "300", "--capacities", "300,100", "--drill", "error-instance")
+    with running_sandbox(*line) as running:
+        wait_until(lambda: "goes on running" in running.story(), "it stays", 60 * SECOND)
+        assert_story(running.story())
         assert_share(records_of(running, 2 * SECOND), "shop", {"node-a": 0.75, "node-b": 0.25})
         running.control.hold("node-b/shop")
         running.control.send("node-b/shop", "KILL")
         wait_until(
-            lambda: [x["state"] for x in said(running, "incidents")["incidents"]] == ["handled"],
+            lambda: said(running, "incidents")["incidents"][0]["state"] == "handled",
             "the incident is handled",
         )
         assert_share(records_of(running, SECOND), "shop", {"node-a": 1, "node-b": 0})
@@ -228,106 +245,84 @@ def test_weights_of_3_to_1_are_kept_before_during_and_after() -> None:
         assert_share(records_of(running, 2 * SECOND), "shop", {"node-a": 0.75, "node-b": 0.25})
 
 
+def assert_story(story: str) -> None:
+    """Look for everything that a person is told."""
+    for part in (
+        "▶ shop on node-b answers 500 to everything",  # what was done to it
+        "▲ shop/node-b: home → suspect",  # what happened, a line each
+        "clients since the fault:",  # what clients felt
+        "✓ error-instance: ",
+        "Incident ",  # the explanation
+        "Restored  exactly",
+        " status -w",  # what to try
+        "Ctrl-C ends it",
+    ):
+        assert part in story, story
+
+
 def test_three_nodes_lose_one_instance_and_nothing_else() -> None:
     thirds = dict.fromkeys(("node-a", "node-b", "node-c"), 1 / 3)
     with running_sandbox("--rate", "300", "--nodes", "3") as running:
         until_ready_for_drills(running)
         assert_share(records_of(running, 2 * SECOND), "shop", thirds)
-        play = played(running, Name.KILL_INSTANCE, Aim(service="shop", node="node-c"))
+        play = played(running, DRILLS[Name.KILL_INSTANCE], Aim(service="shop", node="node-c"))
         assert play["ok"], play["findings"]
         assert_share(records_of(running, 2 * SECOND), "shop", thirds)
 
 
-def test_two_at_once_each_play_a_drill() -> None:
-    line = ("--once", "-o", "json", "--rate", "100", "--drill", "kill-instance")
+def test_two_at_once_each_play_a_drill_and_only_one_has_done_an_order_twice() -> None:
+    line = ("--once", "-o", "json", "--rate", "100", "--drill", "planned-failover")
     with (
         runtime_directory() as runtime,
         tempfile.TemporaryFile() as said_1,
         tempfile.TemporaryFile() as said_2,
         tempfile.TemporaryFile() as talk,
-        launched(line, runtime, said_1, talk=talk) as first,
-        launched(line, runtime, said_2, talk=talk) as second,
+        launched((*line, "--name", "one"), runtime, said_1, talk=talk) as first,
+        launched((*line, "--name", "two"), runtime, said_2, talk=talk) as second,
     ):
-        results = [ended(first, said_1, talk), ended(second, said_2, talk)]
-    for result in results:
-        assert result.code == 0, result.talk
-        assert json.loads(result.out)["ok"]
+        order = plant_a_double(runtime / "equipoise" / "two")
+        good, bad = ended(first, said_1, talk), ended(second, said_2, talk)
+    assert (good.code, json.loads(good.out)["findings"]) == (0, []), good.talk
+    assert bad.code == 1
+    assert json.loads(bad.out)["findings"] == [f"1 POSTs were done twice, such as {order}"]
 
 
-def test_a_post_that_was_done_twice_is_found_and_ends_with_1() -> None:
-    line = ("--once", "-o", "json", "--drill", "planned-failover")
-    with (
-        runtime_directory() as runtime,
-        tempfile.TemporaryFile() as said_here,
-        tempfile.TemporaryFile() as talk,
-        launched(line, runtime, said_here, talk=talk) as launcher,
-    ):
-        folder = runtime / "equipoise" / "sandbox"
-        journals = [journal(folder, node, "orders") for node in ("node-a", "node-b")]
-        wait_until(
-            lambda: journals[0].exists() and len(journals[0].read_text().split()) > 3,
-            "some orders are done",
-            60 * SECOND,
-        )
-        order = journals[0].read_text().split()[0]
-        with journals[1].open("a") as other:
-            other.write(f"{order}\n")  # as if a load balancer had sent it to both
-        result = ended(launcher, said_here, talk)
-    report = json.loads(result.out)
-    assert result.code == 1
-    assert not report["ok"]
-    assert f"1 POSTs were done twice, such as {order}" in report["findings"]
+def plant_a_double(folder: Path) -> str:
+    """Write an order that one instance did into another's journal, as if both had done it."""
+    done, other = (journal(folder, node, "orders") for node in ("node-a", "node-b"))
+    wait_until(lambda: done.exists() and done.stat().st_size > 64, "orders are done", 60 * SECOND)
+    order = done.read_text().split()[0]
+    with other.open("a") as file:
+        file.write(f"{order}\n")
+    return order
 
 
 def test_killed_with_9_in_the_middle_of_a_drill_it_leaves_nothing() -> None:
-    with runtime_directory() as runtime, tempfile.TemporaryFile() as said_here:
-        with launched(("--drill", "hang-instance"), runtime, said_here) as launcher:
-
-            def hangs() -> bool:
-                said_here.seek(0)
-                return "▶ kill -STOP" in said_here.read().decode()
-
-            wait_until(hangs, "the drill has begun", 60 * SECOND)
-            namespace = namespace_of(launcher)
-            assert len(in_namespace(namespace)) > 15
-            launcher.kill()
-            launcher.wait()
-            wait_until(lambda: not in_namespace(namespace), "no process is left")
-
-
-def test_a_demo_stays_and_says_what_to_try_until_it_is_ended() -> None:
-    with runtime_directory() as runtime, tempfile.TemporaryFile() as said_here:
-        with launched(("--drill", "error-instance"), runtime, said_here) as launcher:
-
-            def text() -> str:
-                said_here.seek(0)
-                return said_here.read().decode()
-
-            wait_until(lambda: "Ctrl-C ends it" in text(), "it stays", 100 * SECOND)
-            assert launcher.poll() is None
-            launcher.terminate()
-            assert launcher.wait(20) == 0
-        story = text()
-    for part in (
-        "answers 500 to everything",  # what was done to it
-        "shop/node-b: home → suspect",  # what happened
-        "clients since the fault:",  # what clients felt
-        "Incident ",  # the explanation
-        "restored exactly",
-        " status -w",
+    with (
+        runtime_directory() as runtime,
+        tempfile.TemporaryFile() as said_here,
+        launched(("--drill", "hang-instance"), runtime, said_here) as launcher,
     ):
-        assert part in story, story
+        wait_until(
+            lambda: "▶ kill -STOP" in read_from(said_here), "the drill has begun", 60 * SECOND
+        )
+        namespace = namespace_of(launcher)
+        assert len(in_namespace(namespace)) > 15
+        launcher.kill()
+        launcher.wait()
+        wait_until(lambda: not in_namespace(namespace), "no process is left")
 
 
 def test_interrupted_drills_are_no_success() -> None:
-    with runtime_directory() as runtime, tempfile.TemporaryFile() as said_here:
-        with launched(("--once",), runtime, said_here) as launcher:
-            control = runtime / "equipoise" / "sandbox" / SOCKET
-            wait_until(control.exists, "it starts", 60 * SECOND)
-            with Control(control) as reached:
-                reached.until_ready(60 * SECOND)
-            launcher.terminate()
-            assert launcher.wait(20) == 130
+    with (
+        runtime_directory() as runtime,
+        tempfile.TemporaryFile() as said_here,
+        launched(("--once",), runtime, said_here) as launcher,
+    ):
+        control = runtime / "equipoise" / "sandbox" / SOCKET
+        wait_until(control.exists, "it starts", 60 * SECOND)
+        launcher.terminate()
+        assert launcher.wait(20) == 130
 
 
 @pytest.mark.parametrize(
@@ -344,4 +339,3 @@ def test_senseless_wishes_for_drills_are_refused(line: tuple[str, ...], said: st
     result = ran(*line)
     assert result.code == 2
     assert said in result.talk
-    assert not Path("equipoise").exists()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from services.sandbox.drills.errors import DrillError
+from services.sandbox.errors import DrillError
 from shared.rules import Rules
 
 ANSWER_WITHIN_S = 2.0

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from services.sandbox.drills.errors import DrillError
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.scene import Scene
+from services.sandbox.errors import DrillError
 from services.sandbox.network import WITNESS
 from services.sandbox.supervisor import Injection, Sight
 from shared.api import Wish

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.sandbox.drills.errors import DrillError
+from services.sandbox.errors import DrillError
 from shared.api import (
     Event,
     IncidentBrief,

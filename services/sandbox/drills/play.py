@@ -6,10 +6,10 @@ from typing import Protocol
 from services.sandbox.audit import Summary, summarise
 from services.sandbox.drills import balancers
 from services.sandbox.drills.catalogue import Aim, Drill, Injected
-from services.sandbox.drills.errors import DrillError
-from services.sandbox.drills.report import DrillResult, Seen, result
+from services.sandbox.drills.report import PHASES, DrillResult, Seen, result
 from services.sandbox.drills.scene import Scene
-from shared.api import IncidentBrief, IncidentView, Rules
+from services.sandbox.errors import DrillError
+from shared.api import IncidentView, Rules
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 # What is measured happens in the first tenth of a second: nobody asks anything meanwhile.
@@ -79,22 +79,19 @@ class Play:
     async def _until_handled(self, known: set[str], injected: Injected) -> str | None:
         """Return the incident that Equipoise made of the fault, once it has coped."""
         await self.scene.clock.sleep(QUIET_US)
-        found: IncidentBrief | None = None
+        found: IncidentView | None = None
 
         async def handled() -> bool:
             nonlocal found
             self.audience.waits("for Equipoise to cope")
-            found = next(
-                (x for x in await self.scene.console.incidents() if self._ours(x, known)), None
-            )
-            return found is not None and found["state"] != "open"
+            found = await self._incident(known)
+            return found is not None and {x["name"] for x in found["phases"]} >= set(PHASES)
 
         if await self.scene.until(handled, self.patience.handled_us, LOOK_EVERY_US):
             assert found is not None
-            incident = await self.scene.console.incident(found["id"])
             felt = summarise(self.scene.clients.since(injected.begin_at))
-            self.audience.handled(incident, felt)
-            return incident["id"]
+            self.audience.handled(found, felt)
+            return found["id"]
         within = f"within {self.patience.handled_us / SECOND:g} s"
         target = f"{self.aim.service}/{self.aim.node}"
         if found is None:
@@ -103,13 +100,13 @@ class Play:
         self.findings.append(f"incident {found['id']} of {target} was not handled {within}")
         return found["id"]
 
-    def _ours(self, brief: IncidentBrief, known: set[str]) -> bool:
-        return (
-            brief["id"] not in known
-            and brief["service"] in {self.aim.service, ""}
-            and brief["node"] == self.aim.node
-            and brief["planned"] == self.drill.planned
-        )
+    async def _incident(self, known: set[str]) -> IncidentView | None:
+        """Return the incident of our fault, if there is one yet."""
+        for brief in await self.scene.console.incidents():
+            hit = (brief["service"], brief["node"]) == (self.aim.service, self.aim.node)
+            if hit and brief["planned"] == self.drill.planned and brief["id"] not in known:
+                return await self.scene.console.incident(brief["id"])
+        return None
 
     async def _until_closed(self) -> None:
         """Wait for our incident's end, and for that of any other that came beside it."""

@@ -16,7 +16,7 @@ from services.sandbox.control import SOCKET, ControlClient
 from services.sandbox.drills import balancers
 from services.sandbox.drills.balancers import Weights
 from services.sandbox.drills.console import Console
-from services.sandbox.drills.errors import DrillError
+from services.sandbox.errors import DrillError
 from services.sandbox.parts import RECORDS, read_journals
 from services.sandbox.records import Record, RecordReader
 from shared.clock import Clock

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.drills import balancers
-from services.sandbox.drills.errors import DrillError
+from services.sandbox.errors import DrillError
 from shared.rules import Admission, Rule
 
 HEAD = (

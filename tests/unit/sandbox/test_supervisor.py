@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from services.sandbox.errors import SandboxError
 from services.sandbox.supervisor import Answers, Program, Says, Sight, Stage, Supervisor
 from shared.clock import SystemClock
 from shared.errors import MachineError
@@ -68,7 +69,7 @@ def test_ready_is_what_shows_its_sign(tmp_path: Path) -> None:
     async def play(supervisor: Supervisor) -> None:
         await supervisor.until_ready(WITHIN_US, ["m/loud"])
         assert sight(supervisor, "m/mute").stage is Stage.STARTING
-        with pytest.raises(MachineError, match=r"(?s)m/mute is starting.*never mind"):
+        with pytest.raises(SandboxError, match=r"(?s)m/mute is starting.*never mind"):
             await supervisor.until_ready(200 * MILLISECOND)
 
     loud = shell(tmp_path, "echo up; exec sleep 60", "m/loud")
@@ -82,7 +83,7 @@ def test_an_old_sign_in_the_log_does_not_count_for_a_new_process(tmp_path: Path)
 
     async def play(supervisor: Supervisor) -> None:
         await until(lambda: sight(supervisor).stage is Stage.STARTING)
-        with pytest.raises(MachineError):
+        with pytest.raises(SandboxError):
             await supervisor.until_ready(100 * MILLISECOND)
 
     supervised([program], play)
@@ -106,7 +107,7 @@ def test_a_program_waits_for_the_file_that_it_needs(tmp_path: Path) -> None:
 
     async def play(supervisor: Supervisor) -> None:
         await until(lambda: sight(supervisor).stage is Stage.WAITING)
-        with pytest.raises(MachineError, match="waiting"):
+        with pytest.raises(SandboxError, match="waiting"):
             await supervisor.until_ready(100 * MILLISECOND)
         needed.touch()
         await supervisor.until_ready(WITHIN_US)
