@@ -150,7 +150,8 @@ class Instance:
     healthy_since: Instant | None = None
     step: int = 0  # of the ramp
     step_at: Instant = 0
-    ramp_base: tuple[int, int] = (0, 0)  # errors and requests when the ramp began
+    # Errors and requests by each load balancer, as first seen in this ramp.
+    ramp_base: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     then: InstanceState = InstanceState.OUT  # what follows draining
     drain_ends_at: Instant = 0
     incident: str | None = None

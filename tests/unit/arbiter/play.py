@@ -307,6 +307,7 @@ class Play:
             past=past,
             now=self.now,
             sick=dict(self.sick),
+            loads=dict(self.loads),
             sequence=self.sequence,
         )
 

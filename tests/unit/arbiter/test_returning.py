@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from shared.cluster import FailbackMode, Mode
-from shared.instant import SECOND
+from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import IncidentClosed, IncidentOpened, InstanceState
 from shared.messages.operator import Answer, Verb
 from shared.messages.traffic import Failback, InstanceLoad, Restore
@@ -84,6 +84,33 @@ def test_a_ramp_is_taken_back_when_errors_rise() -> None:
     play.pass_by(2 * SECOND)
     assert play.admissions()["node-b"] is OUT
     assert "errors in" in next(iter(play.state.cases.values())).incident.sentence
+
+
+def test_what_was_counted_before_a_new_arbiter_began_does_not_end_a_ramp() -> None:
+    counted = InstanceLoad(requests=541, errors=92, sessions=0, up=True)
+    play = Play(loads={("shop", "node-b"): counted})
+    play.refuse("node-b")
+    play.heal("node-b")
+    play.pass_by(12 * SECOND)
+    again = play.again()
+    assert state_of(again) is InstanceState.RAMPING
+    again.pass_by(15 * SECOND)
+    assert again.plan.services == original(play.cluster)
+
+
+def test_errors_in_a_ramp_that_a_new_arbiter_goes_on_with_end_it() -> None:
+    play = Play()
+    play.refuse("node-b")
+    play.heal("node-b")
+    play.pass_by(12 * SECOND)
+    again = play.again()
+    again.pass_by(2 * SECOND)
+    counted = again.now // MILLISECOND
+    again.loads["shop", "node-b"] = InstanceLoad(
+        requests=counted + 100, errors=50, sessions=0, up=True
+    )
+    again.pass_by(2 * SECOND)
+    assert again.admissions()["node-b"] is OUT
 
 
 def test_an_instance_that_does_not_match_stays_out_and_both_values_are_shown() -> None:
