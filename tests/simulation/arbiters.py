@@ -182,7 +182,7 @@ class Arbiter(Process):
                 if waiting is not None:
                     waiting(action.answer)
             case CatchUp():
-                self._catch_up(self.world.agenda.now)
+                self._catch_up(action.sleep, self.world.agenda.now)
             case Adopt():
                 self._look(action.epoch_min)
             case _:
@@ -196,7 +196,7 @@ class Arbiter(Process):
         if self.state is not None:
             self.feed(Sent(number=order.command.plan.number))
 
-    def _catch_up(self, asked_at: Instant) -> None:
+    def _catch_up(self, sleep: int, asked_at: Instant) -> None:
         answered = False
 
         def told() -> None:
@@ -205,7 +205,7 @@ class Arbiter(Process):
                 return
             answered = True
             self.caught_up = self.caught_up or asked_at >= self.awake_since
-            self.feed(CaughtUp())
+            self.feed(CaughtUp(sleep=sleep))
 
         self.world.broker.echo(self, told)
         self.after(CATCH_UP_WITHIN_US, told)
