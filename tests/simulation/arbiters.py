@@ -63,6 +63,7 @@ class Arbiter(Process):
         self.state: State | None = None
         self.awake_since: Instant = 0  # the last time that it woke from a sleep, or began
         self.caught_up = True
+        self.listening_since: Instant = 0  # by its own clock: it began, or caught up
         self.situation: Situation | None = None
         self._search: Search | None = None
         self._waiting: dict[int, Callable[[OperatorAnswer], None]] = {}
@@ -136,6 +137,7 @@ class Arbiter(Process):
         self.state, actions = start(self.world.weather.cluster, "witness", past, self.now)
         self.note(f"begins with {_named(self.state.plan)}")
         self.awake_since, self.caught_up = self.world.agenda.now, True
+        self.listening_since = self.now
         self.world.watch.began(self, past, self.state)
         self._obey(actions)
         self.after(TICK_US, self._tick, self.state.begun_at)
@@ -205,6 +207,7 @@ class Arbiter(Process):
                 return
             answered = True
             self.caught_up = self.caught_up or asked_at >= self.awake_since
+            self.listening_since = self.now if self.caught_up else self.listening_since
             self.feed(CaughtUp(sleep=sleep))
 
         self.world.broker.echo(self, told)

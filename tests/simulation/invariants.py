@@ -572,9 +572,11 @@ class EvidenceFirst(Invariant):
         bad = [each.evidence for each in words if each.evidence.verdict is Verdict.UNHEALTHY]
         if any(each.grade is Grade.CONCLUSIVE for each in bad):
             return
-        if bad and len(bad) >= min(CONFIRMING, len(words)):
+        has_listened = now - arbiter.listening_since > EVIDENCE_AGE_MAX_US
+        observers = len(words) if has_listened else len(self.world.weather.cluster.nodes)
+        if bad and len(bad) >= min(CONFIRMING, observers):
             return
-        if instance.state is InstanceState.RAMPING and instance.ramp_base != (0, 0):
+        if instance.state is InstanceState.RAMPING and instance.ramp_base:
             return  # taken back because errors rose, as the load balancers count them
         name = "/".join(instance.target)
         self.broken(f"{name} is taken out on {bad or 'nothing'}, of {len(words)} observers")
