@@ -74,11 +74,28 @@ def _watched(state: State, instance: Instance, now: Instant) -> tuple[State, Act
         if (instance.state, instance.reason) == (InstanceState.SUSPECT, reason):
             return state, ()
         return standing_as(state, instance, InstanceState.SUSPECT, reason, now)
+    if judgement.verdict is Verdict.HEALTHY and _displaced(state, instance):
+        reason = "healthy again; another serves in its place"
+        return standing_as(state, instance, InstanceState.OUT, reason, now)
     if instance.state is not InstanceState.HOME and judgement.verdict is Verdict.HEALTHY:
         return standing_as(state, instance, InstanceState.HOME, "healthy again", now)
     if instance.state is InstanceState.HOME and instance.incident is None:
         return replace(state, attention=state.attention - {instance.target}), ()
     return state, ()
+
+
+def _displaced(state: State, instance: Instance) -> bool:
+    """Whether a mirror's other instance serves although it is this one's place.
+
+    A bad instance that was held is relieved without being taken out; well again, it goes the way
+    of all who return. Seen by the plan, so that a new arbiter sees it too.
+    """
+    if state.cluster.services[instance.service].mode is not Mode.MIRROR:
+        return False
+    home = replace(instance, state=InstanceState.HOME)
+    instances = {**state.instances[instance.service], instance.node: home}
+    is_chosen = mirror_server(state, instance.service, instances) == instance.node
+    return is_chosen and not state.plan.services[instance.service][instance.node].weight
 
 
 def _relieved(state: State, instance: Instance, now: Instant) -> tuple[State, Actions] | None:

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+from services.arbiter.core.state import Tick
 from shared.cluster import FailbackMode, Mode
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import IncidentClosed, IncidentOpened, InstanceState
 from shared.messages.operator import Answer, Verb
 from shared.messages.traffic import Failback, InstanceLoad, Restore
 from shared.rules import Admission, original
-from tests.unit.arbiter.play import POLICY, Play, cluster_of, service
+from tests.unit.arbiter.play import POLICY, Play, cluster_of, evidence, service
 
 OUT, SERVING, STANDBY, DRAINING = (
     Admission.OUT,
@@ -158,6 +159,22 @@ def test_a_mirror_goes_home_at_once_and_the_stand_in_drains_before_it_stands_by(
     assert play.admissions("orders") == {"node-a": SERVING, "node-b": DRAINING}
     play.loads["orders", "node-b"] = InstanceLoad(requests=0, errors=0, sessions=0, up=True)
     play.pass_by(3 * SECOND)
+    assert play.plan.services == original(play.cluster)
+    assert play.state.cases == {}
+
+
+def test_a_mirrors_home_that_was_relieved_while_bad_comes_home_when_well() -> None:
+    play = Play(cluster=cluster_of(service("orders", Mode.MIRROR)))
+    play.refuse("node-b", "orders")
+    play.refuse("node-a", "orders")
+    play.sick.pop(("orders", "node-b"))
+    for observer in play.cluster.nodes:
+        play.tell(evidence(observer, "orders", "node-b", sequence=play.sequence + 1))
+    play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.admissions("orders")["node-b"] is SERVING
+    play.sequence += 1
+    play.heal("node-a", "orders")
+    play.pass_by(60 * SECOND)
     assert play.plan.services == original(play.cluster)
     assert play.state.cases == {}
 
