@@ -13,7 +13,6 @@ people       somebody at a console
 broker       the bus, its stream, and the network to it
 outside      what is not ours: applications, load balancers, disks
 invariants   what is asserted at every step
-planting     bugs put into the real cores, to test the invariants
 
 Times are whole microseconds. Every draw comes from one `random.Random`, so a seed replays exactly.
 """

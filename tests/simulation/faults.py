@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from services.traffic_switcher.core.installed import Gate
 from shared.instant import MILLISECOND, SECOND, Duration
-from shared.messages.traffic import Command
-from shared.rules import WEIGHT_MAX
+from shared.messages.traffic import Command, Failover, Plan
+from shared.rules import WEIGHT_MAX, Admission, Rule, original
 from tests.simulation.broker import BUS
 from tests.simulation.outside import Application, Health
 from tests.simulation.processes import Process
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 POINTS_MAX = 40  # a doomed process dies at one of its next so many points
 COMMANDS_MAX = 200  # remembered for replays
+FORGED_EPOCH = 1_000_000
 OTHER_CONFIGURATION = "beef"
 
 
@@ -58,6 +59,7 @@ class Faults:
             Fault.DELAY: lambda: self._disturb("late", (0.05, 0.5)),
             Fault.DUPLICATION: lambda: self._disturb("doubled", (0.05, 0.5)),
             Fault.REPLAY: self._replay,
+            Fault.EMPTY_PLAN: self._order_nothing,
             Fault.INSTANCE_KILL: self._kill,
             Fault.INSTANCE_HANG: lambda: self._ail(Health.HUNG),
             Fault.INSTANCE_ERROR: lambda: self._ail(Health.FAILING),
@@ -288,6 +290,19 @@ class Faults:
             return False
         self._note(f"{node} hears {command.plan.epoch}.{command.plan.sequence} again")
         switcher.deliver(command)
+        return True
+
+    def _order_nothing(self) -> bool:
+        """Order that a service be left with nothing, with a number that any fence lets pass."""
+        switcher = self._one(self._world.switchers)
+        services = {name: dict(rules) for name, rules in original(self._world.weather.cluster).items()}
+        emptied = self._world.rng.choice(sorted(services))
+        services[emptied] = dict.fromkeys(services[emptied], Rule(Admission.OUT, 0))
+        plan = Plan(epoch=FORGED_EPOCH, sequence=1, services=services, reason="a mistake")
+        if not switcher.alive:
+            return False
+        self._note(f"{switcher.node} is told to leave {emptied} with nothing")
+        switcher.deliver(Failover(plan=plan))
         return True
 
     # -- instances -----------------------------------------------------------------------

@@ -7,6 +7,7 @@ moments are called by the world as things happen, so that nothing is found only 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from services.arbiter.core.state import (
@@ -19,6 +20,7 @@ from services.arbiter.core.state import (
     Order,
     Say,
     State as ArbiterState,
+    Tick,
 )
 from services.traffic_switcher.core.installed import Gate, Target
 from services.traffic_switcher.core.state import (
@@ -60,6 +62,8 @@ from shared.messages.traffic import (
 )
 from shared.rules import Admission, Rules, digest, original, serving
 
+from tests.simulation.weather import Fault
+
 if TYPE_CHECKING:
     from services.arbiter.core import Past
     from tests.simulation.arbiters import Arbiter
@@ -68,7 +72,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CONFIRMING = 2  # observers that must share a suspicion, if there are so many
-SLACK_US: Duration = 100 * MILLISECOND  # between a person's end of time and a tick
+SLACK_US: Duration = 100 * MILLISECOND  # five ticks: what is judged at ticks is not judged between
 PHASES = ("detect", "decide", "switch", "verify")
 ENDING = (Verb.FAILBACK, Verb.MAINTENANCE_END, Verb.RESUME)
 RECEIVING = (
@@ -126,6 +130,9 @@ class Invariant:
     def prepared(self, switcher: Switcher, prepare: Prepare) -> None:
         """A switcher has written the load balancer's file."""
 
+    def sending(self, switcher: Switcher, number: Number) -> None:
+        """A switcher sends the steps of a plan to its load balancer."""
+
     def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
         """A load balancer is about to do one step of a plan."""
 
@@ -157,6 +164,57 @@ class Change_:  # noqa: N801 - `Change` is the switcher's
     def is_planned(self) -> bool:
         """Whether it made a plan."""
         return self.after.plan is not self.before.plan
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one observer last said of one instance, as it reached the arbiter."""
+
+    evidence: Evidence
+    arrived_at: Instant
+    heard_at: Instant
+
+
+class Ears:
+    """What the arbiter has heard, kept beside its core and not by it."""
+
+    def __init__(self) -> None:
+        self.heard: dict[Target, dict[str, Heard]] = {}
+        self.bad: dict[tuple[Target, str], Heard] = {}  # bad words that stand
+        self.bad_at: dict[Target, Instant] = {}  # the last tick that found one
+
+    def forget(self) -> None:
+        """Begin as a new arbiter does."""
+        self.heard, self.bad, self.bad_at = {}, {}, {}
+
+    def hear(self, event: ArbiterEvent, arrived_at: Instant, now: Instant) -> None:
+        """Take evidence in; what an observer said earlier than what is known changes nothing."""
+        match event:
+            case Evidence():
+                self._hear(Heard(event, arrived_at, now))
+            case Picture():
+                for evidence in event.evidence:
+                    self._hear(Heard(evidence, arrived_at, now))
+            case Tick():
+                for (target, _), heard in self.bad.items():
+                    if now - heard.heard_at <= EVIDENCE_AGE_MAX_US:
+                        self.bad_at[target] = now
+            case _:
+                pass
+
+    def _hear(self, heard: Heard) -> None:
+        said = heard.evidence
+        target = (said.service, said.node)
+        known = self.heard.setdefault(target, {}).get(said.observer)
+        if known is not None:
+            old = known.evidence
+            if old.boot_id == said.boot_id and old.sequence > said.sequence:
+                return
+        self.heard[target][said.observer] = heard
+        if said.verdict is Verdict.UNHEALTHY and not said.abstains:
+            self.bad[target, said.observer] = heard
+        else:
+            self.bad.pop((target, said.observer), None)
 
 
 # -- plans and who speaks ----------------------------------------------------------------------
@@ -271,12 +329,12 @@ class NoOlderEffect(Invariant):
 
     text = "no effect of a plan older than the newest persisted one"
 
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
+    def sending(self, switcher: Switcher, number: Number) -> None:
+        # What a load balancer was told in time and does a moment later is not ours to hold back:
+        # it is read back, and repaired.
         durable = switcher.disk.durable
-        # What a load balancer was told in time and does late is not ours to hold back; it is read
-        # back and repaired.
-        if not is_late and durable is not None and number < durable.fence:
-            self.broken(f"{switcher.node} does {step} for {number}, having {durable.fence}")
+        if durable is not None and number < durable.fence:
+            self.broken(f"{switcher.node} sends steps of {number}, having {durable.fence}")
 
 
 class PersistedFirst(Invariant):
@@ -501,17 +559,6 @@ class ForeignHands(Invariant):
 # -- evidence ----------------------------------------------------------------------------------
 
 
-class Heard:
-    """What one observer last said of one instance, as it reached the arbiter."""
-
-    __slots__ = ("arrived_at", "evidence", "heard_at")
-
-    def __init__(self, evidence: Evidence, arrived_at: Instant, heard_at: Instant) -> None:
-        self.evidence = evidence
-        self.arrived_at = arrived_at
-        self.heard_at = heard_at
-
-
 class EvidenceFirst(Invariant):
     """Hearsay, old news and single accusers take nobody out."""
 
@@ -520,7 +567,6 @@ class EvidenceFirst(Invariant):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._said: dict[tuple[str, str, int], Evidence] = {}
-        self._heard: dict[Target, dict[str, Heard]] = {}
 
     def told(self, process: Process, message: Message) -> None:
         if isinstance(message, Evidence):
@@ -536,35 +582,15 @@ class EvidenceFirst(Invariant):
             if (said.service, said.node) != (incident.service, incident.node):
                 self.broken(f"incident {incident.id} names {item}, which is about another")
 
-    def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
-        self._heard = {}
-
     def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        match change.event:
-            case Evidence():
-                self._hear(change.event, arbiter, now)
-            case Picture():
-                for evidence in change.event.evidence:
-                    self._hear(evidence, arbiter, now)
-            case _:
-                pass
         if change.is_planned and isinstance(change.after.command, Failover):
             for target in _removed(change):
                 self._check(arbiter, change.before.instance(target), now)
 
-    def _hear(self, evidence: Evidence, arbiter: Arbiter, now: Instant) -> None:
-        of_target = self._heard.setdefault((evidence.service, evidence.node), {})
-        known = of_target.get(evidence.observer)
-        if known is not None:
-            old = known.evidence
-            if old.boot_id == evidence.boot_id and old.sequence > evidence.sequence:
-                return
-        of_target[evidence.observer] = Heard(evidence, arbiter.arrived_at, now)
-
     def _check(self, arbiter: Arbiter, instance: Instance, now: Instant) -> None:
         words = [
             heard
-            for heard in self._heard.get(instance.target, {}).values()
+            for heard in self.world.watch.ears.heard.get(instance.target, {}).values()
             if now - heard.heard_at <= EVIDENCE_AGE_MAX_US
             and heard.arrived_at >= arbiter.awake_since
             and not heard.evidence.abstains
@@ -580,6 +606,95 @@ class EvidenceFirst(Invariant):
             return  # taken back because errors rose, as the load balancers count them
         name = "/".join(instance.target)
         self.broken(f"{name} is taken out on {bad or 'nothing'}, of {len(words)} observers")
+
+
+class Patient(Invariant):
+    """Who returns at the first good answer fails again at the second."""
+
+    text = "a returning instance is first observed for as long as the policy and its relapses say"
+
+    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
+        for target in _arrived_at(change, InstanceState.MATCHED):
+            self._check(change.before.instance(target), now)
+
+    def _check(self, instance: Instance, now: Instant) -> None:
+        hold_us = self.world.weather.cluster.policy.after_us << instance.relapses
+        bad_at = self.world.watch.ears.bad_at.get(instance.target)
+        if not instance.asked and bad_at is not None and now - bad_at < hold_us - SLACK_US:
+            name = "/".join(instance.target)
+            self.broken(f"{name} was bad {now - bad_at} us ago, and must be well for {hold_us}")
+
+
+class Matching(Invariant):
+    """The same name is not the same service."""
+
+    text = "an instance returns only with the same identity as those that serve, or by insistence"
+
+    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
+        if not change.is_planned:
+            return
+        for target in _returned(change):
+            if not change.before.instance(target).forced:
+                self._check(change.before, target)
+
+    def _check(self, state: ArbiterState, target: Target) -> None:
+        service, node = target
+        if self.world.weather.cluster.services[service].identity is None:
+            return
+        own = _identity(state.instance(target))
+        for name, other in state.instances[service].items():
+            serves = other.state in RECEIVING and other.state is not InstanceState.RAMPING
+            if name != node and serves and _identity(other) != own:
+                self.broken(f"{service}/{node} returns as {own} beside {_identity(other)}")
+
+
+def _identity(instance: Instance) -> str | None:
+    """Return what the observer on the instance's own node last read, else any other."""
+    views = {name: view.evidence.identity for name, view in sorted(instance.views.items())}
+    known = [value for value in views.values() if value is not None]
+    return views.get(instance.node) or next(iter(known), None)
+
+
+class Innocent(Invariant):
+    """A busy machine, a sick observer or a bus that is away is nobody's failure."""
+
+    text = "nothing that works, and is reached, is taken out"
+
+    BLAMEABLE = frozenset(
+        {
+            Fault.NODE_CRASH,
+            Fault.CUT_PEER,
+            Fault.LOSS,
+            Fault.INSTANCE_KILL,
+            Fault.INSTANCE_HANG,
+            Fault.INSTANCE_ERROR,
+            Fault.INSTANCE_SLOW,
+            Fault.INSTANCE_OTHER,
+        }
+    )
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._all_innocent = not self.BLAMEABLE & world.weather.every_us.keys()
+
+    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
+        if self._all_innocent and change.is_planned and not isinstance(change.event, Asked):
+            for target in _removed(change):
+                why = change.after.instance(target).reason
+                if change.before.instance(target).state is not InstanceState.DRAINING:
+                    self.broken(f"{'/'.join(target)} is taken out: {why}")
+
+
+def _arrived_at(change: Change_, where: InstanceState) -> list[Target]:
+    """Return the instances that a decision brought somewhere."""
+    return [
+        (service, node)
+        for service, of_service in change.after.instances.items()
+        if of_service is not change.before.instances[service]
+        for node, instance in of_service.items()
+        if instance.state is where
+        and change.before.instances[service][node].state is not where
+    ]
 
 
 def _removed(change: Change_) -> list[Target]:
@@ -737,6 +852,9 @@ ALL: tuple[type[Invariant], ...] = (
     PauseHolds,
     ForeignHands,
     EvidenceFirst,
+    Patient,
+    Matching,
+    Innocent,
     Harmless,
     Bounded,
     AddsUp,
@@ -749,6 +867,7 @@ class Watch:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.ears = Ears()
         every = [kind(world) for kind in ALL]
         self._began = _overriding(every, "began")
         self._decided = _overriding(every, "decided")
@@ -758,6 +877,7 @@ class Watch:
         self._switched = _overriding(every, "switched")
         self._persisted = _overriding(every, "persisted")
         self._prepared = _overriding(every, "prepared")
+        self._sending = _overriding(every, "sending")
         self._stepping = _overriding(every, "stepping")
         self._stepped = _overriding(every, "stepped")
         self._followed = _overriding(every, "followed")
@@ -765,6 +885,7 @@ class Watch:
     def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
         """An arbiter begins with what it found."""
         self._world.record.counts["beginnings"] += 1
+        self.ears.forget()
         for call in self._began:
             call(arbiter, past, state)
 
@@ -777,9 +898,9 @@ class Watch:
         actions: tuple[ArbiterAction, ...],
     ) -> None:
         """The arbiter's core has taken an event in."""
-        if after.plan is before.plan and not actions and not isinstance(event, Evidence | Picture):
-            if after.standing is before.standing:
-                return  # nothing that any invariant looks at
+        self.ears.hear(event, arbiter.arrived_at, arbiter.now)
+        if after.plan is before.plan and after.standing is before.standing and not actions:
+            return  # nothing that any invariant looks at
         change = Change_(before, event, after, actions)
         if change.is_planned:
             self._world.record.counts["plans"] += 1
@@ -830,6 +951,11 @@ class Watch:
         """A switcher has written the load balancer's file."""
         for call in self._prepared:
             call(switcher, prepare)
+
+    def sending(self, switcher: Switcher, number: Number) -> None:
+        """A switcher sends the steps of a plan to its load balancer."""
+        for call in self._sending:
+            call(switcher, number)
 
     def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
         """A load balancer is about to do one step of a plan."""

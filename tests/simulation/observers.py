@@ -128,7 +128,9 @@ class Observer(Process):
 
         def end() -> None:
             took_us = self.now - began_at
-            if natural is None or delay_us >= timeout_us:
+            # Who was stopped before it could ask finds its time over, though all is well.
+            unasked = took_us >= timeout_us and self.world.rng.random() < 0.5
+            if natural is None or delay_us >= timeout_us or unasked:
                 outcome = signs.overdue("answer", timeout_us, took_us)
             else:
                 outcome = replace(natural, took_us=took_us)

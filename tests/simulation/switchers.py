@@ -175,6 +175,8 @@ class Switcher(Process):
             if not may_send():
                 self.feed(Overtaken())
                 return
+            if number is not None:
+                self.world.watch.sending(self, number)
             self.point()
             self.world.agenda.after(EXCHANGE_US, act)
 

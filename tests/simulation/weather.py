@@ -51,6 +51,7 @@ class Fault(StrEnum):
     DELAY = "delay"  # and so reordering
     DUPLICATION = "duplication"
     REPLAY = "replay"  # an old command is heard again
+    EMPTY_PLAN = "empty-plan"  # somebody orders that a service be left with nothing
     INSTANCE_KILL = "instance-kill"
     INSTANCE_HANG = "instance-hang"
     INSTANCE_ERROR = "instance-error"
@@ -86,6 +87,7 @@ EVERY_S: Mapping[Fault, tuple[float, float]] = {
     Fault.DELAY: (2, 8),
     Fault.DUPLICATION: (2, 8),
     Fault.REPLAY: (0.5, 3),
+    Fault.EMPTY_PLAN: (1, 5),
     Fault.INSTANCE_KILL: (2, 6),
     Fault.INSTANCE_HANG: (2, 8),
     Fault.INSTANCE_ERROR: (2, 8),
