@@ -142,8 +142,9 @@ def _observed(state: State, instance: Instance, now: Instant) -> tuple[State, Ac
     if judgement.bad or overridden(state, instance):
         reason = judgement.bad[0].evidence.detail if judgement.bad else "taken out by a person"
         return standing_as(state, instance, InstanceState.OUT, reason, now)
-    since = instance.healthy_since
-    assert since is not None
+    assert instance.healthy_since is not None
+    # What happened while we slept was not observed.
+    since = max(instance.healthy_since, state.trusted_since)
     if judgement.verdict is not Verdict.HEALTHY or now - since < hold_us(state, instance):
         return state, ()
     healthy = f"healthy for {(now - since) // SECOND} s"

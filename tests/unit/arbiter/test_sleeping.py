@@ -3,7 +3,7 @@
 from services.arbiter.core import decide
 from services.arbiter.core.state import Asked, CatchUp, CaughtUp, Reply, State, Tick
 from shared.instant import MILLISECOND, SECOND
-from shared.messages.facts import NodeChanged, NodeState
+from shared.messages.facts import InstanceState, NodeChanged, NodeState
 from shared.messages.health import Grade, Sign, Verdict
 from shared.messages.operator import Answer, OperatorRequest, Verb
 from shared.rules import Admission
@@ -31,6 +31,19 @@ def test_whoever_is_silent_after_the_waking_is_called_dead() -> None:
     play.pass_by(3 * SECOND, quiet=True)
     called = {each.after for each in play.said if isinstance(each, NodeChanged)}
     assert called == {NodeState.SUSPECT, NodeState.DEAD}
+
+
+def test_the_time_that_the_arbiter_slept_is_no_time_of_observing() -> None:
+    play = Play()
+    play.refuse("node-b")
+    play.heal("node-b")
+    play.pass_by(5 * SECOND)
+    assert play.state.instance(("shop", "node-b")).state is InstanceState.OBSERVED
+    play.now += 60 * SECOND
+    play.pass_by(5 * SECOND)
+    assert play.state.instance(("shop", "node-b")).state is InstanceState.OBSERVED
+    play.pass_by(10 * SECOND)
+    assert play.state.instance(("shop", "node-b")).state is InstanceState.RAMPING
 
 
 def test_a_person_is_not_obeyed_before_the_arbiter_has_caught_up() -> None:
