@@ -92,16 +92,16 @@ BUGS = (
         place=f"{ARBITER}.deciding:_repeated",
         correct="now - state.sent_at < RESEND_US",
         wrong="now > 0",
-        caught_by="Convergence",
-        storm=DISTURBING,
+        caught_by="tests.unit.arbiter.test_failing:"
+        "test_a_command_is_repeated_until_every_reachable_node_has_installed_it",
     ),
     Bug(
         name="evidence does not age",
         place=f"{ARBITER}.evidence:judge",
         correct="if now - view.received_at <= EVIDENCE_AGE_MAX_US",
         wrong="if True",
-        caught_by="EvidenceFirst",
-        storm=frozenset((*FAILING, Fault.PROBE_FREEZE, Fault.PROBE_CRASH, Fault.CUT_ONE_WAY)),
+        caught_by="tests.unit.arbiter.test_failing:"
+        "test_what_was_said_long_ago_confirms_no_suspicion",
     ),
     Bug(
         name="evidence from before the arbiter slept counts",
@@ -116,8 +116,7 @@ BUGS = (
         place=f"{ARBITER}.evidence:judge",
         correct="and not view.evidence.abstains",
         wrong="",
-        caught_by="EvidenceFirst",
-        storm=frozenset((*FAILING, Fault.STUTTER, Fault.PROBE_FREEZE)),
+        caught_by="tests.unit.arbiter.test_failing:test_an_observer_that_abstains_does_not_count",
     ),
     Bug(
         name="one suspicious observer is enough",
@@ -164,7 +163,7 @@ BUGS = (
         place=f"{SWITCHER}.decisions:_fenced",
         correct="if plan.number < memory.fence:",
         wrong="if False:",
-        caught_by="an assertion in the core",
+        caught_by="OnlyUpwards",
         storm=DISTURBING,
     ),
     Bug(
@@ -201,6 +200,7 @@ BUGS = (
         wrong="return True",
         caught_by="NoOlderEffect",
         storm=DISTURBING | ASKING,
+        first_seed=10,
     ),
     Bug(
         name="a person's maintenance at the load balancer is cleared",
@@ -215,7 +215,7 @@ BUGS = (
         place=f"{SWITCHER}.steps:steps",
         correct="(step.change in TAKING) == mirror)",
         wrong="(step.change in TAKING) != mirror)",
-        caught_by="NeverEmpty",
+        caught_by="OneServer",
         storm=frozenset((*FAILING, Fault.PEOPLE)),
     ),
     Bug(
@@ -223,7 +223,7 @@ BUGS = (
         place=f"{PROBE}.judgement:doubtful",
         correct="return not blameless and",
         wrong="return False and",
-        caught_by="Innocent",
-        storm=frozenset((Fault.STUTTER, Fault.PROBE_FREEZE)),
+        caught_by="tests.unit.health_probe.test_judging:"
+        "test_a_failure_while_we_were_late_is_repeated_at_once_and_we_abstain",
     ),
 )

@@ -24,8 +24,9 @@ class Bug:
     place: str  # module:function
     correct: str
     wrong: str
-    caught_by: str  # the invariant that must find it
-    storm: frozenset[Fault]  # the weather that brings it out
+    caught_by: str  # the invariant that must find it, or a test as module:function
+    storm: frozenset[Fault] = frozenset()  # the weather that brings it out
+    first_seed: int = 0  # where the quick hunt begins, so that a rare bug is found soon
 
     def __str__(self) -> str:
         return self.name

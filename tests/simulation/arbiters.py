@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from services.arbiter.core import Past, decide, start
 from services.arbiter.core.state import (
@@ -40,7 +40,8 @@ ASK_EVERY_US: Duration = 200 * MILLISECOND
 WAIT_FOR_OTHERS_US: Duration = 3 * SECOND
 CATCH_UP_WITHIN_US: Duration = 2 * SECOND
 STREAM_WITHIN_US: Duration = SECOND
-BACKLOG_MAX = 4_096
+
+Recorded: TypeAlias = tuple[list[Plan], dict[str, Incident]]
 
 
 @dataclass(eq=False)
@@ -52,7 +53,6 @@ class Search:
     first_at: Instant | None = None
     round: int = 0
     is_reading: bool = False
-    is_over: bool = False
 
 
 class Arbiter(Process):
@@ -112,17 +112,18 @@ class Arbiter(Process):
         waited = search.first_at is not None and self.now - search.first_at > WAIT_FOR_OTHERS_US
         if complete or waited:
             search.is_reading = True
-            self.world.broker.read(self, _recorded, lambda found: self._begin(search, found))
+            self.world.broker.read(self, recorded, lambda found: self._begin(search, found))
             self.after(STREAM_WITHIN_US, self._begin, search, None)
         else:
             self.after(ASK_EVERY_US, self._ask_all, search)
 
-    def _begin(
-        self, search: Search, found: tuple[list[Plan], dict[str, Incident]] | None
-    ) -> None:
-        if search is not self._search or search.is_over:
-            return
-        search.is_over, self._search = True, None
+    def _begin(self, search: Search, found: Recorded | None) -> None:
+        if search is self._search:
+            self._search = None
+            self.begin_from(search, found)
+
+    def begin_from(self, search: Search, found: Recorded | None) -> None:
+        """Begin with what was found; None is a stream that did not answer."""
         self.world.stream_unread |= found is None
         recorded, documents = found or ([], {})
         plans = [plan for plan in (*search.answers.values(), *recorded) if plan is not None]
@@ -225,7 +226,7 @@ class Arbiter(Process):
         self.feed(Asked(ticket=self._tickets, request=request))
 
 
-def _recorded(broker: Broker) -> tuple[list[Plan], dict[str, Incident]]:
+def recorded(broker: Broker) -> Recorded:
     """Read the last commands and the documents of incidents, as the stream has them now."""
     plans = [message.plan for _, message in sorted(broker.commands.items())]
     return plans, dict(broker.incidents)

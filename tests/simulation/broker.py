@@ -192,9 +192,7 @@ class Broker:
             if not (self.away or self.stream_away):
                 found = reader(self)
                 generation = asker.generation
-                self._world.network.send(
-                    BUS, asker.machine, asker.ring, generation, told, (found,)
-                )
+                self._world.network.send(BUS, asker.machine, asker.ring, generation, told, (found,))
 
         if not self.away:
             self._world.network.send_in_order(asker, arrived)

@@ -295,7 +295,9 @@ class Faults:
     def _order_nothing(self) -> bool:
         """Order that a service be left with nothing, with a number that any fence lets pass."""
         switcher = self._one(self._world.switchers)
-        services = {name: dict(rules) for name, rules in original(self._world.weather.cluster).items()}
+        services = {
+            name: dict(rules) for name, rules in original(self._world.weather.cluster).items()
+        }
         emptied = self._world.rng.choice(sorted(services))
         services[emptied] = dict.fromkeys(services[emptied], Rule(Admission.OUT, 0))
         plan = Plan(epoch=FORGED_EPOCH, sequence=1, services=services, reason="a mistake")

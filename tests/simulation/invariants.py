@@ -29,7 +29,6 @@ from services.traffic_switcher.core.state import (
     Event as SwitcherEvent,
     Memory,
     Number,
-    Persist,
     Prepare,
     Shown,
     State as SwitcherState,
@@ -195,6 +194,8 @@ class Ears:
             case Picture():
                 for evidence in event.evidence:
                     self._hear(Heard(evidence, arrived_at, now))
+            case CaughtUp():
+                self.bad = {}  # said before it slept, and no longer believed
             case Tick():
                 for (target, _), heard in self.bad.items():
                     if now - heard.heard_at <= EVIDENCE_AGE_MAX_US:
@@ -363,8 +364,7 @@ class AppliedOnce(Invariant):
     ) -> None:
         if not isinstance(event, Commanded) or event.command.plan.number != before.memory.fence:
             return
-        if any(isinstance(each, Persist) and each.memory.plan is not before.memory.plan
-               for each in actions):
+        if after.received is not None:
             self.broken(f"{switcher.node} persists {before.memory.fence} again")
 
     def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
@@ -615,14 +615,15 @@ class Patient(Invariant):
 
     def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
         for target in _arrived_at(change, InstanceState.MATCHED):
-            self._check(change.before.instance(target), now)
+            self._check(arbiter, change.before.instance(target), now)
 
-    def _check(self, instance: Instance, now: Instant) -> None:
+    def _check(self, arbiter: Arbiter, instance: Instance, now: Instant) -> None:
         hold_us = self.world.weather.cluster.policy.after_us << instance.relapses
-        bad_at = self.world.watch.ears.bad_at.get(instance.target)
-        if not instance.asked and bad_at is not None and now - bad_at < hold_us - SLACK_US:
+        bad_at = self.world.watch.ears.bad_at.get(instance.target, 0)
+        observed_us = now - max(bad_at, arbiter.listening_since)
+        if not instance.asked and observed_us < hold_us - SLACK_US:
             name = "/".join(instance.target)
-            self.broken(f"{name} was bad {now - bad_at} us ago, and must be well for {hold_us}")
+            self.broken(f"{name} was observed for {observed_us} us, and must be for {hold_us}")
 
 
 class Matching(Invariant):
@@ -635,7 +636,7 @@ class Matching(Invariant):
             return
         for target in _returned(change):
             if not change.before.instance(target).forced:
-                self._check(change.before, target)
+                self._check(change.after, target)
 
     def _check(self, state: ArbiterState, target: Target) -> None:
         service, node = target
@@ -692,8 +693,7 @@ def _arrived_at(change: Change_, where: InstanceState) -> list[Target]:
         for service, of_service in change.after.instances.items()
         if of_service is not change.before.instances[service]
         for node, instance in of_service.items()
-        if instance.state is where
-        and change.before.instances[service][node].state is not where
+        if instance.state is where and change.before.instances[service][node].state is not where
     ]
 
 
@@ -754,7 +754,9 @@ class Bounded(Invariant):
 
     def _count(self, number: Number, target: Target, at: Instant) -> None:
         policy = self.world.weather.cluster.policy
-        recent = [each for each in self._moves.get(target, ()) if at - each < policy.moves_window_us]
+        recent = [
+            each for each in self._moves.get(target, ()) if at - each < policy.moves_window_us
+        ]
         self._moves[target] = [*recent, at]
         if len(recent) >= policy.moves_max:
             self.broken(f"{number} is move {len(recent) + 1} of {'/'.join(target)} in the window")
@@ -771,6 +773,10 @@ def _returned(change: Change_) -> list[Target]:
         and change.before.instances[service][node].state is InstanceState.MATCHED
         and not change.before.instances[service][node].asked
         and not isinstance(change.after.command, Failover)
+        # Called to help because nothing else serves: that has no bound, and no conditions.
+        and not any(
+            other.state is InstanceState.HELD for other in change.before.instances[service].values()
+        )
     ]
 
 

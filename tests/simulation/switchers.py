@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CONNECT_US: Duration = 200  # until a command can be sent
+BUSY_SHARE = 0.1  # of the exchanges, that wait for a busy load balancer
+BUSY_MAX_US: Duration = 20 * MILLISECOND
 EXCHANGE_US: Duration = 400  # until it is done, and again until its answer is here
 ANSWER_WITHIN_US: Duration = 500 * MILLISECOND
 PREPARE_US: Duration = 15 * MILLISECOND  # the load balancer checks its file
@@ -196,7 +198,8 @@ class Switcher(Process):
         def answer(event: Event, delay_us: Duration) -> None:
             self.world.agenda.after(delay_us, self.ring, generation, self.feed, (event,))
 
-        self.after(CONNECT_US, send)
+        is_busy = self.world.rng.random() < BUSY_SHARE
+        self.after(self.world.rng.randrange(BUSY_MAX_US) if is_busy else CONNECT_US, send)
 
     def _take(self, steps: Sequence[Step], number: Number | None, *, is_late: bool) -> None:
         if number is None:

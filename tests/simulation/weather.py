@@ -137,9 +137,7 @@ def _cluster(rng: Random) -> Cluster:
         name: Node(name=name, address=f"10.0.0.{11 + k}", capacity=rng.choice((100, 100, 50, 300)))
         for k, name in enumerate(names)
     }
-    services = [
-        _service(rng, name, names) for name in ("orders", "shop")[: rng.choice((1, 2, 2))]
-    ]
+    services = [_service(rng, name, names) for name in ("orders", "shop")[: rng.choice((1, 2, 2))]]
     return Cluster(
         name="simulated",
         nodes=nodes,
@@ -185,4 +183,5 @@ def _policy(rng: Random) -> Policy:
         moves_max=rng.choice((2, 4, 4, 6)),
         moves_window_us=rng.choice((5, 8, 12)) * SECOND,
         override_max_us=4 * HOUR,
+        forget_us=rng.choice((HOUR, 10 * SECOND)),
     )

@@ -105,7 +105,7 @@ class World:
         waits = [0]
         if state is not None:
             waits += [hold_us(state, i) for some in state.instances.values() for i in some.values()]
-        wars = [switcher.state.alarmed for switcher in self.switchers.values()]
+        wars = [switcher.state.alarmed for switcher in self.switchers.values() if switcher.alive]
         war_us = REPAIRS_WINDOW_US if any(wars) else 0
         own_us = policy.moves_window_us + 2 * (policy.ramp_us + policy.drain_us)
         return HEAL_WITHIN_US + max(waits) + own_us + war_us

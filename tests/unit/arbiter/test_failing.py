@@ -69,6 +69,19 @@ def test_a_lone_observer_is_believed_once_all_others_are_known_to_be_silent() ->
     assert play.admissions()["node-b"] is OUT
 
 
+def test_what_was_said_long_ago_confirms_no_suspicion() -> None:
+    play = Play(cluster=cluster_of(nodes=3))
+    play.suspect("node-b", "node-a")
+    for _ in range(50):
+        play.now += 100 * MILLISECOND
+        play.sequence += 1
+        play.tell(evidence("node-c", "shop", "node-b", sequence=play.sequence))
+        play.tell(Tick(wall_us=play.wall_us + play.now))
+    play.suspect("node-b", "node-b")
+    play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.admissions()["node-b"] is SERVING
+
+
 def test_an_observer_that_abstains_does_not_count() -> None:
     play = Play()
     for observer in ("node-a", "node-b"):
