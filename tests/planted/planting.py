@@ -51,5 +51,5 @@ def _changed(bug: Bug, function: FunctionType) -> FunctionType:
     count = source.count(bug.correct)
     assert count == 1, f"'{bug.correct}' is {count} times in {bug.place}; it must be there once"
     made: dict[str, FunctionType] = {}
-    exec(source.replace(bug.correct, bug.wrong), function.__globals__, made)  # noqa: S102
+    exec(source.replace(bug.correct, bug.wrong), function.__globals__, made)
     return made[function.__name__]

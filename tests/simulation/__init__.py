@@ -13,6 +13,8 @@ people       somebody at a console
 broker       the bus, its stream, and the network to it
 outside      what is not ours: applications, load balancers, disks
 invariants   what is asserted at every step
+moments      the steps at which it is asserted
+watch        shows each moment to the invariants that look at it
 
 Times are whole microseconds. Every draw comes from one `random.Random`, so a seed replays exactly.
 """

@@ -25,9 +25,11 @@ from services.arbiter.core.state import (
 )
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.facts import Incident, Situation
+from shared.messages.health import Evidence, Picture
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
 from shared.messages.table import Message
 from shared.messages.traffic import Plan, Recalled
+from tests.simulation.moments import Began, Decided, Ordered, Told
 from tests.simulation.processes import Process
 
 if TYPE_CHECKING:
@@ -41,7 +43,10 @@ WAIT_FOR_OTHERS_US: Duration = 3 * SECOND
 CATCH_UP_WITHIN_US: Duration = 2 * SECOND
 STREAM_WITHIN_US: Duration = SECOND
 
-Recorded: TypeAlias = tuple[list[Plan], dict[str, Incident]]
+# What invariants hear also when nothing followed from it.
+OF_NOTE = (Evidence, Picture, Tick, CaughtUp)
+
+Found: TypeAlias = tuple[list[Plan], dict[str, Incident]]
 
 
 @dataclass(eq=False)
@@ -117,12 +122,12 @@ class Arbiter(Process):
         else:
             self.after(ASK_EVERY_US, self._ask_all, search)
 
-    def _begin(self, search: Search, found: Recorded | None) -> None:
+    def _begin(self, search: Search, found: Found | None) -> None:
         if search is self._search:
             self._search = None
             self.begin_from(search, found)
 
-    def begin_from(self, search: Search, found: Recorded | None) -> None:
+    def begin_from(self, search: Search, found: Found | None) -> None:
         """Begin with what was found; None is a stream that did not answer."""
         self.world.stream_unread |= found is None
         recorded, documents = found or ([], {})
@@ -131,7 +136,7 @@ class Arbiter(Process):
         names = {each.incident for each in newest.records} if newest is not None else set()
         past = Past(
             plans=tuple(plans),
-            incidents={name: documents[name] for name in sorted(names & documents.keys(), key=str)},
+            incidents={name: documents[name] for name in sorted(documents) if name in names},
             epoch_min=search.epoch_min,
             wall_us=self.world.wall_us,
         )
@@ -139,7 +144,7 @@ class Arbiter(Process):
         self.note(f"begins with {_named(self.state.plan)}")
         self.awake_since, self.caught_up = self.world.agenda.now, True
         self.listening_since = self.now
-        self.world.watch.began(self, past, self.state)
+        self.world.watch.see(Began(self, past, self.state))
         self._obey(actions)
         self.after(TICK_US, self._tick, self.state.begun_at)
 
@@ -157,7 +162,9 @@ class Arbiter(Process):
         self.state = after
         if after.plan is not before.plan:
             self.note(f"decides {_named(after.plan)}: {after.plan.reason}")
-        self.world.watch.decided(self, before, event, after, actions)
+        is_of_note = actions or after.plan is not before.plan or after.standing != before.standing
+        if is_of_note or isinstance(event, OF_NOTE):
+            self.world.watch.see(Decided(self, before, event, after, actions, self.now))
         self._obey(actions)
 
     def _tick(self, begun_at: Instant) -> None:
@@ -175,15 +182,9 @@ class Arbiter(Process):
             case Order():
                 self._order(action)
             case Say():
-                if isinstance(action.message, Situation):
-                    self.situation = action.message
-                else:
-                    self.world.watch.told(self, action.message)
-                self.world.broker.publish(self, action.message)
+                self._say(action.message)
             case Reply():
-                waiting = self._waiting.pop(action.ticket, None)
-                if waiting is not None:
-                    waiting(action.answer)
+                self._waiting.pop(action.ticket)(action.answer)
             case CatchUp():
                 self._catch_up(action.sleep, self.world.agenda.now)
             case Adopt():
@@ -191,10 +192,17 @@ class Arbiter(Process):
             case _:
                 assert_never(action)
 
+    def _say(self, message: Message) -> None:
+        if isinstance(message, Situation):
+            self.situation = message
+        else:
+            self.world.watch.see(Told(self, message))
+        self.world.broker.publish(self, message)
+
     def _order(self, order: Order) -> None:
         for node in order.to:
             self.point()
-            self.world.watch.ordered(self, order.command, node)
+            self.world.watch.see(Ordered(self, order.command, node))
             self.world.broker.publish(self, order.command, to=node)
         if self.state is not None:
             self.feed(Sent(number=order.command.plan.number))
@@ -226,9 +234,9 @@ class Arbiter(Process):
         self.feed(Asked(ticket=self._tickets, request=request))
 
 
-def recorded(broker: Broker) -> Recorded:
+def recorded(broker: Broker) -> Found:
     """Read the last commands and the documents of incidents, as the stream has them now."""
-    plans = [message.plan for _, message in sorted(broker.commands.items())]
+    plans = [command.plan for _, command in sorted(broker.commands.items())]
     return plans, dict(broker.incidents)
 
 

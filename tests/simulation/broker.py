@@ -17,6 +17,7 @@ from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.table import Message, subject_of
 from shared.messages.traffic import (
     Applied,
+    Command,
     Drain,
     Drift,
     Failback,
@@ -28,6 +29,7 @@ from shared.messages.traffic import (
     Refused,
     Restore,
 )
+from tests.simulation.moments import Recorded
 from tests.simulation.processes import Process
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Broker:
         self.away = False
         self.stream_away = False
         self.lost_something = False  # the stream was away while something was said
-        self.commands: dict[str, Message] = {}  # node -> the last one, as the stream has it
+        self.commands: dict[str, Command] = {}  # node -> the last one, as the stream has it
         self.incidents: dict[str, Incident] = {}
         self.answered: dict[str, Callable[[], Plan | None]] = {}
         self._count = 0
@@ -139,7 +141,7 @@ class Broker:
                 self.lost_something = True
                 return
             self.commands[to] = message
-            self._world.watch.recorded(message.plan)
+            self._world.watch.see(Recorded(message.plan))
         elif isinstance(message, INCIDENTS) and not self.stream_away:
             self.incidents[message.incident.id] = message.incident
 

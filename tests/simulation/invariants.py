@@ -1,38 +1,24 @@
 """What must hold at every step, whatever the weather; the texts are those of the design.
 
-Each invariant overrides the moments that it is about and raises `Violation` with `broken`. The
-moments are called by the world as things happen, so that nothing is found only at the end.
+Each invariant looks at the moments that it has a method for, and raises `Violation` by `broken`.
+The moments are shown as things happen, so that nothing is found only at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from services.arbiter.core.state import (
     EVIDENCE_AGE_MAX_US,
-    Action as ArbiterAction,
     Asked,
     CaughtUp,
-    Event as ArbiterEvent,
     Instance,
-    Order,
     Say,
     State as ArbiterState,
-    Tick,
 )
 from services.traffic_switcher.core.installed import Gate, Target
-from services.traffic_switcher.core.state import (
-    Action as SwitcherAction,
-    Commanded,
-    Event as SwitcherEvent,
-    Memory,
-    Number,
-    Prepare,
-    Shown,
-    State as SwitcherState,
-)
+from services.traffic_switcher.core.state import Commanded, Memory, Number, Shown
 from services.traffic_switcher.core.steps import Change, Step
 from shared.cluster import Mode
 from shared.instant import MILLISECOND, Duration, Instant
@@ -46,27 +32,35 @@ from shared.messages.facts import (
     NodeChanged,
     ServiceChanged,
 )
-from shared.messages.health import Evidence, Grade, Picture, Verdict
+from shared.messages.health import Evidence, Grade, Verdict
 from shared.messages.operator import Verb
-from shared.messages.table import Message
 from shared.messages.traffic import (
     Applied,
-    Command,
     Failover,
     Measured,
     Override,
     OverrideKind,
     Plan,
-    Stage,
 )
 from shared.rules import Admission, Rules, digest, original, serving
-
+from tests.simulation.moments import (
+    Began,
+    Decided,
+    Followed,
+    Ordered,
+    Persisted,
+    Prepared,
+    Recorded,
+    Sending,
+    Stepped,
+    Stepping,
+    Switched,
+    Told,
+)
 from tests.simulation.weather import Fault
 
 if TYPE_CHECKING:
-    from services.arbiter.core import Past
     from tests.simulation.arbiters import Arbiter
-    from tests.simulation.processes import Process
     from tests.simulation.switchers import Switcher
     from tests.simulation.world import World
 
@@ -87,9 +81,9 @@ class Violation(AssertionError):  # noqa: N818 - it is what was found
 
 
 class Invariant:
-    """Something that always holds; its moments do nothing unless overridden."""
+    """Something that always holds: a method for each moment, named like it, that it looks at."""
 
-    text = ""
+    text: ClassVar[str]
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -97,125 +91,6 @@ class Invariant:
     def broken(self, how: str) -> NoReturn:
         """Report the first moment at which it does not hold."""
         raise Violation(f"{type(self).__name__}: {self.text}\n  but {how}")
-
-    def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
-        """An arbiter begins with what it found."""
-
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        """The arbiter's core has taken an event in."""
-
-    def ordered(self, arbiter: Arbiter, command: Command, node: str) -> None:
-        """A command is sent to a node."""
-
-    def recorded(self, plan: Plan) -> None:
-        """The stream has a command."""
-
-    def told(self, process: Process, message: Message) -> None:
-        """A process says something."""
-
-    def switched(
-        self,
-        switcher: Switcher,
-        before: SwitcherState,
-        event: SwitcherEvent,
-        after: SwitcherState,
-        actions: tuple[SwitcherAction, ...],
-    ) -> None:
-        """The switcher's core has taken an event in."""
-
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        """A switcher has written its plan."""
-
-    def prepared(self, switcher: Switcher, prepare: Prepare) -> None:
-        """A switcher has written the load balancer's file."""
-
-    def sending(self, switcher: Switcher, number: Number) -> None:
-        """A switcher sends the steps of a plan to its load balancer."""
-
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
-        """A load balancer is about to do one step of a plan."""
-
-    def stepped(self, switcher: Switcher, step: Step, before: Mapping[str, list[str]]) -> None:
-        """It has done it; `before` is who served before the first step of these."""
-
-    def followed(self, switcher: Switcher, before: Mapping[str, list[str]]) -> None:
-        """It has done all of them."""
-
-
-class Change_:  # noqa: N801 - `Change` is the switcher's
-    """One decision of the arbiter."""
-
-    __slots__ = ("actions", "after", "before", "event")
-
-    def __init__(
-        self,
-        before: ArbiterState,
-        event: ArbiterEvent,
-        after: ArbiterState,
-        actions: tuple[ArbiterAction, ...],
-    ) -> None:
-        self.before = before
-        self.event = event
-        self.after = after
-        self.actions = actions
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether it made a plan."""
-        return self.after.plan is not self.before.plan
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What one observer last said of one instance, as it reached the arbiter."""
-
-    evidence: Evidence
-    arrived_at: Instant
-    heard_at: Instant
-
-
-class Ears:
-    """What the arbiter has heard, kept beside its core and not by it."""
-
-    def __init__(self) -> None:
-        self.heard: dict[Target, dict[str, Heard]] = {}
-        self.bad: dict[tuple[Target, str], Heard] = {}  # bad words that stand
-        self.bad_at: dict[Target, Instant] = {}  # the last tick that found one
-
-    def forget(self) -> None:
-        """Begin as a new arbiter does."""
-        self.heard, self.bad, self.bad_at = {}, {}, {}
-
-    def hear(self, event: ArbiterEvent, arrived_at: Instant, now: Instant) -> None:
-        """Take evidence in; what an observer said earlier than what is known changes nothing."""
-        match event:
-            case Evidence():
-                self._hear(Heard(event, arrived_at, now))
-            case Picture():
-                for evidence in event.evidence:
-                    self._hear(Heard(evidence, arrived_at, now))
-            case CaughtUp():
-                self.bad = {}  # said before it slept, and no longer believed
-            case Tick():
-                for (target, _), heard in self.bad.items():
-                    if now - heard.heard_at <= EVIDENCE_AGE_MAX_US:
-                        self.bad_at[target] = now
-            case _:
-                pass
-
-    def _hear(self, heard: Heard) -> None:
-        said = heard.evidence
-        target = (said.service, said.node)
-        known = self.heard.setdefault(target, {}).get(said.observer)
-        if known is not None:
-            old = known.evidence
-            if old.boot_id == said.boot_id and old.sequence > said.sequence:
-                return
-        self.heard[target][said.observer] = heard
-        if said.verdict is Verdict.UNHEALTHY and not said.abstains:
-            self.bad[target, said.observer] = heard
-        else:
-            self.bad.pop((target, said.observer), None)
 
 
 # -- plans and who speaks ----------------------------------------------------------------------
@@ -230,13 +105,15 @@ class OneSpeaker(Invariant):
         super().__init__(world)
         self._speakers: dict[int, tuple[int, Instant]] = {}
 
-    def ordered(self, arbiter: Arbiter, command: Command, node: str) -> None:
-        if self.world.broker.lost_something or arbiter.state is None:
+    def ordered(self, moment: Ordered) -> None:
+        if self.world.broker.lost_something or moment.arbiter.state is None:
             return  # without the stream nobody can know of an epoch that reached no switcher
-        speaker = (arbiter.generation, arbiter.state.begun_at)
-        known = self._speakers.setdefault(command.plan.epoch, speaker)
+        speaker = (moment.arbiter.generation, moment.arbiter.state.begun_at)
+        known = self._speakers.setdefault(moment.command.plan.epoch, speaker)
         if known != speaker:
-            self.broken(f"epoch {command.plan.epoch} was spoken in before, to {node} now")
+            self.broken(
+                f"epoch {moment.command.plan.epoch} was spoken in before, to {moment.node} now"
+            )
 
 
 class RestartsStill(Invariant):
@@ -248,22 +125,24 @@ class RestartsStill(Invariant):
         super().__init__(world)
         self._newest: Plan | None = None  # that a switcher or the stream has
 
-    def recorded(self, plan: Plan) -> None:
-        self._hold(plan)
+    def recorded(self, moment: Recorded) -> None:
+        self._hold(moment.plan)
 
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        if memory.plan is not None:
-            self._hold(memory.plan)
+    def persisted(self, moment: Persisted) -> None:
+        if moment.memory.plan is not None:
+            self._hold(moment.memory.plan)
 
     def _hold(self, plan: Plan) -> None:
         if self._newest is None or plan.number > self._newest.number:
             self._newest = plan
 
-    def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
-        newest = max(past.plans, key=lambda plan: plan.number, default=None)
+    def began(self, moment: Began) -> None:
+        newest = max(moment.past.plans, key=lambda plan: plan.number, default=None)
         begun_from = original(self.world.weather.cluster) if newest is None else newest.services
-        if state.plan.services != begun_from:
-            self.broken(f"the first plan is {state.plan.services}, in force was {begun_from}")
+        if moment.state.plan.services != begun_from:
+            self.broken(
+                f"the first plan is {moment.state.plan.services}, in force was {begun_from}"
+            )
         if self.world.broker.lost_something or self.world.stream_unread:
             return
         if self._newest is not None and (newest is None or newest.number < self._newest.number):
@@ -279,18 +158,18 @@ class Caused(Invariant):
         super().__init__(world)
         self._plans: dict[Number, list[Rules]] = {}
 
-    def ordered(self, arbiter: Arbiter, command: Command, node: str) -> None:
-        plans = self._plans.setdefault(command.plan.number, [])
-        if command.plan.services not in plans:
-            plans.append(command.plan.services)
+    def ordered(self, moment: Ordered) -> None:
+        plans = self._plans.setdefault(moment.command.plan.number, [])
+        if moment.command.plan.services not in plans:
+            plans.append(moment.command.plan.services)
 
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
-        service, node = step.target
-        plans = self._plans.get(number)
+    def stepping(self, moment: Stepping) -> None:
+        service, node = moment.step.target
+        plans = self._plans.get(moment.number)
         if plans is None:
-            self.broken(f"{step} is done for {number}, which nobody ordered")
-        if not any(_agrees(step, services[service][node].weight) for services in plans):
-            self.broken(f"{step} is done for {number}, which does not say so")
+            self.broken(f"{moment.step} is done for {moment.number}, which nobody ordered")
+        if not any(_agrees(moment.step, services[service][node].weight) for services in plans):
+            self.broken(f"{moment.step} is done for {moment.number}, which does not say so")
 
 
 def _agrees(step: Step, weight: int) -> bool:
@@ -312,17 +191,17 @@ class OnlyUpwards(Invariant):
         super().__init__(world)
         self._newest: dict[str, Plan] = {}
 
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        plan, known = memory.plan, self._newest.get(switcher.node)
+    def persisted(self, moment: Persisted) -> None:
+        plan, known = moment.memory.plan, self._newest.get(moment.switcher.node)
         if plan is None:
             if known is not None:
-                self.broken(f"{switcher.node} forgets {known.number}")
+                self.broken(f"{moment.switcher.node} forgets {known.number}")
             return
         if known is not None and plan.number < known.number:
-            self.broken(f"{switcher.node} had {known.number} and takes {plan.number}")
+            self.broken(f"{moment.switcher.node} had {known.number} and takes {plan.number}")
         if known is not None and plan.number == known.number and plan.services != known.services:
-            self.broken(f"{switcher.node} takes another plan as {plan.number}")
-        self._newest[switcher.node] = plan
+            self.broken(f"{moment.switcher.node} takes another plan as {plan.number}")
+        self._newest[moment.switcher.node] = plan
 
 
 class NoOlderEffect(Invariant):
@@ -330,12 +209,14 @@ class NoOlderEffect(Invariant):
 
     text = "no effect of a plan older than the newest persisted one"
 
-    def sending(self, switcher: Switcher, number: Number) -> None:
+    def sending(self, moment: Sending) -> None:
         # What a load balancer was told in time and does a moment later is not ours to hold back:
         # it is read back, and repaired.
-        durable = switcher.disk.durable
-        if durable is not None and number < durable.fence:
-            self.broken(f"{switcher.node} sends steps of {number}, having {durable.fence}")
+        durable = moment.switcher.disk.durable
+        if durable is not None and moment.number < durable.fence:
+            self.broken(
+                f"{moment.switcher.node} sends steps of {moment.number}, having {durable.fence}"
+            )
 
 
 class PersistedFirst(Invariant):
@@ -343,10 +224,11 @@ class PersistedFirst(Invariant):
 
     text = "persist before effect"
 
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
-        durable = switcher.disk.durable
-        if durable is None or durable.fence < number:
-            self.broken(f"{switcher.node} does {step} for {number}, which is not on its disk")
+    def stepping(self, moment: Stepping) -> None:
+        durable = moment.switcher.disk.durable
+        if durable is None or durable.fence < moment.number:
+            what = f"{moment.switcher.node} does {moment.step} for {moment.number}"
+            self.broken(f"{what}, which is not on its disk")
 
 
 class AppliedOnce(Invariant):
@@ -354,31 +236,27 @@ class AppliedOnce(Invariant):
 
     text = "applying twice is applying once"
 
-    def switched(
-        self,
-        switcher: Switcher,
-        before: SwitcherState,
-        event: SwitcherEvent,
-        after: SwitcherState,
-        actions: tuple[SwitcherAction, ...],
-    ) -> None:
-        if not isinstance(event, Commanded) or event.command.plan.number != before.memory.fence:
+    def switched(self, moment: Switched) -> None:
+        if (
+            not isinstance(moment.event, Commanded)
+            or moment.event.command.plan.number != moment.before.memory.fence
+        ):
             return
-        if after.received is not None:
-            self.broken(f"{switcher.node} persists {before.memory.fence} again")
+        if moment.after.received is not None:
+            self.broken(f"{moment.switcher.node} persists {moment.before.memory.fence} again")
 
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
-        if is_late or switcher.balancer.touched:
+    def stepping(self, moment: Stepping) -> None:
+        if moment.is_late or moment.switcher.balancer.touched:
             return
-        server = switcher.balancer.servers[step.target]
+        server = moment.switcher.balancer.servers[moment.step.target]
         idle = {
-            Change.WEIGH: server.weight == step.weight,
+            Change.WEIGH: server.weight == moment.step.weight,
             Change.OPEN: server.gate is Gate.OPEN,
             Change.DRAIN: server.gate is Gate.DRAINING,
             Change.CLOSE: server.gate is Gate.CLOSED,
         }
-        if idle[step.change]:
-            self.broken(f"{switcher.node} does {step}, which is so already")
+        if idle[moment.step.change]:
+            self.broken(f"{moment.switcher.node} does {moment.step}, which is so already")
 
 
 # -- never empty, never two --------------------------------------------------------------------
@@ -389,34 +267,38 @@ class NeverEmpty(Invariant):
 
     text = "no service is ever left empty by us"
 
-    def ordered(self, arbiter: Arbiter, command: Command, node: str) -> None:
-        for service, rules in command.plan.services.items():
+    def ordered(self, moment: Ordered) -> None:
+        for service, rules in moment.command.plan.services.items():
             if not serving(rules):
-                self.broken(f"{command.plan.number} leaves {service} with nothing")
+                self.broken(f"{moment.command.plan.number} leaves {service} with nothing")
 
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        for service, rules in memory.plan.services.items() if memory.plan is not None else ():
+    def persisted(self, moment: Persisted) -> None:
+        for service, rules in _services(moment.memory).items():
             if not serving(rules):
-                self.broken(f"{switcher.node} accepts a plan without any {service}")
+                self.broken(f"{moment.switcher.node} accepts a plan without any {service}")
 
-    def prepared(self, switcher: Switcher, prepare: Prepare) -> None:
-        for service, rules in prepare.rules.items():
+    def prepared(self, moment: Prepared) -> None:
+        for service, rules in moment.rules.items():
             if not serving(rules):
-                self.broken(f"the file of {switcher.node} leaves {service} with nothing")
+                self.broken(f"the file of {moment.switcher.node} leaves {service} with nothing")
 
-    def stepped(self, switcher: Switcher, step: Step, before: Mapping[str, list[str]]) -> None:
-        service = step.target[0]
+    def stepped(self, moment: Stepped) -> None:
+        service = moment.step.target[0]
         # Between two steps a mirror's service is empty on purpose: two must not serve.
         if self.world.weather.cluster.services[service].mode is Mode.BALANCE:
-            self._check(switcher, service, before)
+            self._check(moment.switcher, service, moment.before)
 
-    def followed(self, switcher: Switcher, before: Mapping[str, list[str]]) -> None:
-        for service in before:
-            self._check(switcher, service, before)
+    def followed(self, moment: Followed) -> None:
+        for service in moment.before:
+            self._check(moment.switcher, service, moment.before)
 
     def _check(self, switcher: Switcher, service: str, before: Mapping[str, list[str]]) -> None:
         if before[service] and not switcher.balancer.serving(service):
             self.broken(f"{service} has nothing left on the load balancer of {switcher.node}")
+
+
+def _services(memory: Memory) -> Rules:
+    return {} if memory.plan is None else memory.plan.services
 
 
 class OneServer(Invariant):
@@ -429,18 +311,18 @@ class OneServer(Invariant):
         services = world.weather.cluster.services
         self._mirrors = [name for name in services if services[name].mode is Mode.MIRROR]
 
-    def ordered(self, arbiter: Arbiter, command: Command, node: str) -> None:
+    def ordered(self, moment: Ordered) -> None:
         for service in self._mirrors:
-            if len(serving(command.plan.services[service])) > 1:
-                self.broken(f"{command.plan.number} lets two of {service} serve")
+            if len(serving(moment.command.plan.services[service])) > 1:
+                self.broken(f"{moment.command.plan.number} lets two of {service} serve")
 
-    def stepped(self, switcher: Switcher, step: Step, before: Mapping[str, list[str]]) -> None:
-        service, node = step.target
-        if service not in self._mirrors or step.change is not Change.OPEN:
+    def stepped(self, moment: Stepped) -> None:
+        service, node = moment.step.target
+        if service not in self._mirrors or moment.step.change is not Change.OPEN:
             return
-        others = set(switcher.balancer.serving(service)) - {node}
-        if others and not switcher.balancer.touched:
-            self.broken(f"{switcher.node} opens {service}/{node} beside {sorted(others)}")
+        others = set(moment.switcher.balancer.serving(service)) - {node}
+        if others and not moment.switcher.balancer.touched:
+            self.broken(f"{moment.switcher.node} opens {service}/{node} beside {sorted(others)}")
 
 
 # -- people ------------------------------------------------------------------------------------
@@ -455,34 +337,37 @@ class PeopleHold(Invariant):
         super().__init__(world)
         self._held: tuple[Number, tuple[Override, ...]] = ((0, 0), ())
 
-    def recorded(self, plan: Plan) -> None:
+    def recorded(self, moment: Recorded) -> None:
+        self._hold(moment.plan)
+
+    def _hold(self, plan: Plan) -> None:
         if plan.number >= self._held[0]:
             self._held = (plan.number, plan.overrides)
 
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        if memory.plan is not None:
-            self.recorded(memory.plan)
+    def persisted(self, moment: Persisted) -> None:
+        if moment.memory.plan is not None:
+            self._hold(moment.memory.plan)
 
-    def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
+    def began(self, moment: Began) -> None:
         if self.world.broker.lost_something or self.world.stream_unread:
             return
-        standing = {item.override for item in state.standing}
+        standing = {item.override for item in moment.state.standing}
         forgotten = [each for each in self._held[1] if each not in standing]
         if forgotten:
             self.broken(f"a new arbiter forgets {forgotten[0]}")
-        self._check_rules(state)
+        self._check_rules(moment.state)
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if change.after.standing is not change.before.standing:
-            self._check_ends(change)
-        if change.is_planned:
-            self._check_rules(change.after)
+    def decided(self, moment: Decided) -> None:
+        if moment.after.standing is not moment.before.standing:
+            self._check_ends(moment)
+        if moment.is_planned:
+            self._check_rules(moment.after)
 
-    def _check_ends(self, change: Change_) -> None:
-        if isinstance(change.event, Asked) and change.event.request.verb in ENDING:
+    def _check_ends(self, moment: Decided) -> None:
+        if isinstance(moment.event, Asked) and moment.event.request.verb in ENDING:
             return
-        kept = {item.override for item in change.after.standing}
-        for item in change.before.standing:
+        kept = {item.override for item in moment.after.standing}
+        for item in moment.before.standing:
             left_us = item.override.until_wall_us - self.world.wall_us
             if item.override not in kept and left_us > SLACK_US:
                 self.broken(f"{item.override} ends {left_us} us too early")
@@ -505,12 +390,12 @@ class PauseHolds(Invariant):
 
     text = "while automation is paused, only a person moves traffic"
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if not (change.before.paused and change.after.paused and change.is_planned):
+    def decided(self, moment: Decided) -> None:
+        if not (moment.before.paused and moment.after.paused and moment.is_planned):
             return
-        if isinstance(change.event, Asked):
+        if isinstance(moment.event, Asked):
             return
-        before, after = change.before.plan.services, change.after.plan.services
+        before, after = moment.before.plan.services, moment.after.plan.services
         for service, rules in after.items():
             for node, rule in rules.items():
                 was = before[service][node].admission
@@ -524,36 +409,30 @@ class ForeignHands(Invariant):
 
     text = "a foreign maintenance is never cleared"
 
-    def switched(
-        self,
-        switcher: Switcher,
-        before: SwitcherState,
-        event: SwitcherEvent,
-        after: SwitcherState,
-        actions: tuple[SwitcherAction, ...],
-    ) -> None:
-        balancer = switcher.balancer
-        if not isinstance(event, Shown) or not balancer.unseen:
+    def switched(self, moment: Switched) -> None:
+        balancer = moment.switcher.balancer
+        if not isinstance(moment.event, Shown) or not balancer.unseen:
             return
-        plan = before.memory.plan
+        plan = moment.before.memory.plan
         for target in sorted(balancer.unseen):
-            if event.installation.instances[target].gate is Gate.OPEN:
+            if moment.event.installation.instances[target].gate is Gate.OPEN:
                 continue  # this was read before the hand came
             balancer.unseen.discard(target)
             wanted = plan is None or plan.services[target[0]][target[1]].weight > 0
-            is_ours = target in before.memory.ours
-            is_other = event.installation.process != before.memory.process
+            is_ours = target in moment.before.memory.ours
+            is_other = moment.event.installation.process != moment.before.memory.process
             if wanted and not is_ours and not is_other:
                 balancer.foreign.add(target)
 
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
-        balancer = switcher.balancer
-        if is_late:
+    def stepping(self, moment: Stepping) -> None:
+        balancer = moment.switcher.balancer
+        if moment.is_late:
             return
-        if step.change is Change.OPEN and step.target in balancer.foreign:
-            self.broken(f"{switcher.node} opens {'/'.join(step.target)}, which a person closed")
-        if step.change in (Change.DRAIN, Change.CLOSE):
-            balancer.unseen.discard(step.target)
+        if moment.step.change is Change.OPEN and moment.step.target in balancer.foreign:
+            name = "/".join(moment.step.target)
+            self.broken(f"{moment.switcher.node} opens {name}, which a person closed")
+        if moment.step.change in (Change.DRAIN, Change.CLOSE):
+            balancer.unseen.discard(moment.step.target)
 
 
 # -- evidence ----------------------------------------------------------------------------------
@@ -568,11 +447,13 @@ class EvidenceFirst(Invariant):
         super().__init__(world)
         self._said: dict[tuple[str, str, int], Evidence] = {}
 
-    def told(self, process: Process, message: Message) -> None:
-        if isinstance(message, Evidence):
-            self._said[message.observer, message.boot_id, message.sequence] = message
-        elif isinstance(message, IncidentOpened):
-            self._check_items(message.incident)
+    def told(self, moment: Told) -> None:
+        if isinstance(moment.message, Evidence):
+            self._said[moment.message.observer, moment.message.boot_id, moment.message.sequence] = (
+                moment.message
+            )
+        elif isinstance(moment.message, IncidentOpened):
+            self._check_items(moment.message.incident)
 
     def _check_items(self, incident: Incident) -> None:
         for item in incident.evidence:
@@ -582,10 +463,10 @@ class EvidenceFirst(Invariant):
             if (said.service, said.node) != (incident.service, incident.node):
                 self.broken(f"incident {incident.id} names {item}, which is about another")
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if change.is_planned and isinstance(change.after.command, Failover):
-            for target in _removed(change):
-                self._check(arbiter, change.before.instance(target), now)
+    def decided(self, moment: Decided) -> None:
+        if moment.is_planned and isinstance(moment.after.command, Failover):
+            for target in _removed(moment):
+                self._check(moment.arbiter, moment.before.instance(target), moment.now)
 
     def _check(self, arbiter: Arbiter, instance: Instance, now: Instant) -> None:
         words = [
@@ -613,9 +494,9 @@ class Patient(Invariant):
 
     text = "a returning instance is first observed for as long as the policy and its relapses say"
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        for target in _arrived_at(change, InstanceState.MATCHED):
-            self._check(arbiter, change.before.instance(target), now)
+    def decided(self, moment: Decided) -> None:
+        for target in _arrived_at(moment, InstanceState.MATCHED):
+            self._check(moment.arbiter, moment.before.instance(target), moment.now)
 
     def _check(self, arbiter: Arbiter, instance: Instance, now: Instant) -> None:
         hold_us = self.world.weather.cluster.policy.after_us << instance.relapses
@@ -631,12 +512,12 @@ class Matching(Invariant):
 
     text = "an instance returns only with the same identity as those that serve, or by insistence"
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if not change.is_planned:
+    def decided(self, moment: Decided) -> None:
+        if not moment.is_planned:
             return
-        for target in _returned(change):
-            if not change.before.instance(target).forced:
-                self._check(change.after, target)
+        for target in _returned(moment):
+            if not moment.before.instance(target).forced:
+                self._check(moment.after, target)
 
     def _check(self, state: ArbiterState, target: Target) -> None:
         service, node = target
@@ -678,34 +559,34 @@ class Innocent(Invariant):
         super().__init__(world)
         self._all_innocent = not self.BLAMEABLE & world.weather.every_us.keys()
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if self._all_innocent and change.is_planned and not isinstance(change.event, Asked):
-            for target in _removed(change):
-                why = change.after.instance(target).reason
-                if change.before.instance(target).state is not InstanceState.DRAINING:
+    def decided(self, moment: Decided) -> None:
+        if self._all_innocent and moment.is_planned and not isinstance(moment.event, Asked):
+            for target in _removed(moment):
+                why = moment.after.instance(target).reason
+                if moment.before.instance(target).state is not InstanceState.DRAINING:
                     self.broken(f"{'/'.join(target)} is taken out: {why}")
 
 
-def _arrived_at(change: Change_, where: InstanceState) -> list[Target]:
+def _arrived_at(moment: Decided, where: InstanceState) -> list[Target]:
     """Return the instances that a decision brought somewhere."""
     return [
         (service, node)
-        for service, of_service in change.after.instances.items()
-        if of_service is not change.before.instances[service]
+        for service, of_service in moment.after.instances.items()
+        if of_service is not moment.before.instances[service]
         for node, instance in of_service.items()
-        if instance.state is where and change.before.instances[service][node].state is not where
+        if instance.state is where and moment.before.instances[service][node].state is not where
     ]
 
 
-def _removed(change: Change_) -> list[Target]:
+def _removed(moment: Decided) -> list[Target]:
     """Return the instances that automation took out in a decision."""
     return [
         (service, node)
-        for service, of_service in change.after.instances.items()
-        if of_service is not change.before.instances[service]
+        for service, of_service in moment.after.instances.items()
+        if of_service is not moment.before.instances[service]
         for node, instance in of_service.items()
         if instance.state is InstanceState.OUT
-        and change.before.instances[service][node].state in RECEIVING
+        and moment.before.instances[service][node].state in RECEIVING
     ]
 
 
@@ -714,12 +595,12 @@ class Harmless(Invariant):
 
     text = "a process that slept decides nothing before it has caught up"
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if arbiter.caught_up or isinstance(change.event, CaughtUp):
+    def decided(self, moment: Decided) -> None:
+        if moment.arbiter.caught_up or isinstance(moment.event, CaughtUp):
             return
-        if change.is_planned:
-            self.broken(f"{change.after.plan.number} is decided: {change.after.plan.reason}")
-        for action in change.actions:
+        if moment.is_planned:
+            self.broken(f"{moment.after.plan.number} is decided: {moment.after.plan.reason}")
+        for action in moment.actions:
             if isinstance(action, Say) and isinstance(action.message, NodeChanged | ServiceChanged):
                 self.broken(f"it says {action.message}")
 
@@ -734,21 +615,21 @@ class Bounded(Invariant):
         self._moves: dict[Target, list[Instant]] = {}
         self._pending: list[tuple[Number, Target, Instant]] = []  # no switcher has them yet
 
-    def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
+    def began(self, _: Began) -> None:
         if self.world.broker.lost_something or self.world.stream_unread:
             self._moves = {}
         self._pending = []  # what nobody heard of has not happened
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        if not change.is_planned or isinstance(change.event, Asked):
+    def decided(self, moment: Decided) -> None:
+        if not moment.is_planned or isinstance(moment.event, Asked):
             return
-        moved = [*_removed(change), *_returned(change)]
-        number = change.after.plan.number
+        moved = [*_removed(moment), *_returned(moment)]
+        number = moment.after.plan.number
         self._pending += [(number, target, self.world.agenda.now) for target in moved]
 
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        done = [each for each in self._pending if each[0] <= memory.fence]
-        self._pending = [each for each in self._pending if each[0] > memory.fence]
+    def persisted(self, moment: Persisted) -> None:
+        done = [each for each in self._pending if each[0] <= moment.memory.fence]
+        self._pending = [each for each in self._pending if each[0] > moment.memory.fence]
         for number, target, at in done:
             self._count(number, target, at)
 
@@ -762,20 +643,20 @@ class Bounded(Invariant):
             self.broken(f"{number} is move {len(recent) + 1} of {'/'.join(target)} in the window")
 
 
-def _returned(change: Change_) -> list[Target]:
+def _returned(moment: Decided) -> list[Target]:
     """Return the instances that automation began to bring back in a decision."""
     return [
         (service, node)
-        for service, of_service in change.after.instances.items()
-        if of_service is not change.before.instances[service]
+        for service, of_service in moment.after.instances.items()
+        if of_service is not moment.before.instances[service]
         for node, instance in of_service.items()
         if instance.state in (InstanceState.RAMPING, InstanceState.HOME)
-        and change.before.instances[service][node].state is InstanceState.MATCHED
-        and not change.before.instances[service][node].asked
-        and not isinstance(change.after.command, Failover)
+        and moment.before.instances[service][node].state is InstanceState.MATCHED
+        and not moment.before.instances[service][node].asked
+        and not isinstance(moment.after.command, Failover)
         # Called to help because nothing else serves: that has no bound, and no conditions.
         and not any(
-            other.state is InstanceState.HELD for other in change.before.instances[service].values()
+            other.state is InstanceState.HELD for other in moment.before.instances[service].values()
         )
     ]
 
@@ -788,20 +669,20 @@ class AddsUp(Invariant):
 
     text = "the phases of every incident follow one another and add up"
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        for action in change.actions:
+    def decided(self, moment: Decided) -> None:
+        for action in moment.actions:
             if isinstance(action, Say) and isinstance(
                 action.message, IncidentUpdated | IncidentClosed
             ):
-                self._check(change, action.message.incident)
+                self._check(moment, action.message.incident)
 
-    def _check(self, change: Change_, incident: Incident) -> None:
+    def _check(self, moment: Decided, incident: Incident) -> None:
         names = tuple(phase.name for phase in incident.phases)
         if names != PHASES[: len(names)]:
             self.broken(f"{incident.id} has the phases {names}")
         if any(phase.duration_us < 0 for phase in (*incident.phases, *incident.recovery)):
             self.broken(f"{incident.id} has a negative phase: {incident.phases}")
-        case = change.after.cases.get(incident.id) or change.before.cases.get(incident.id)
+        case = moment.after.cases.get(incident.id) or moment.before.cases.get(incident.id)
         if case is None or len(names) < len(PHASES) or case.verified_at is None:
             return
         whole = sum(phase.duration_us for phase in incident.phases)
@@ -819,19 +700,21 @@ class ClosedWhenEqual(Invariant):
         super().__init__(world)
         self._read_back: dict[tuple[str, Number], set[str]] = {}
 
-    def told(self, process: Process, message: Message) -> None:
-        if isinstance(message, Measured | Applied):
-            number = (message.epoch, message.sequence)
-            self._read_back.setdefault((message.node, number), set()).add(message.digest)
+    def told(self, moment: Told) -> None:
+        if isinstance(moment.message, Measured | Applied):
+            number = (moment.message.epoch, moment.message.sequence)
+            self._read_back.setdefault((moment.message.node, number), set()).add(
+                moment.message.digest
+            )
 
-    def decided(self, arbiter: Arbiter, change: Change_, now: Instant) -> None:
-        for action in change.actions:
+    def decided(self, moment: Decided) -> None:
+        for action in moment.actions:
             if isinstance(action, Say) and isinstance(action.message, IncidentClosed):
-                self._check(change, action.message.incident, now)
+                self._check(moment, action.message.incident, moment.now)
 
-    def _check(self, change: Change_, incident: Incident, now: Instant) -> None:
+    def _check(self, moment: Decided, incident: Incident, now: Instant) -> None:
         assert incident.state is IncidentState.CLOSED
-        state, case = change.after, change.before.cases[incident.id]
+        state, case = moment.after, moment.before.cases[incident.id]
         wanted = digest(state.plan.services)
         for node in state.present(now):
             if wanted not in self._read_back.get((node, state.plan.number), ()):
@@ -866,123 +749,3 @@ ALL: tuple[type[Invariant], ...] = (
     AddsUp,
     ClosedWhenEqual,
 )
-
-
-class Watch:
-    """Calls every invariant at the moments that it overrides, and counts them."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.ears = Ears()
-        every = [kind(world) for kind in ALL]
-        self._began = _overriding(every, "began")
-        self._decided = _overriding(every, "decided")
-        self._ordered = _overriding(every, "ordered")
-        self._recorded = _overriding(every, "recorded")
-        self._told = _overriding(every, "told")
-        self._switched = _overriding(every, "switched")
-        self._persisted = _overriding(every, "persisted")
-        self._prepared = _overriding(every, "prepared")
-        self._sending = _overriding(every, "sending")
-        self._stepping = _overriding(every, "stepping")
-        self._stepped = _overriding(every, "stepped")
-        self._followed = _overriding(every, "followed")
-
-    def began(self, arbiter: Arbiter, past: Past, state: ArbiterState) -> None:
-        """An arbiter begins with what it found."""
-        self._world.record.counts["beginnings"] += 1
-        self.ears.forget()
-        for call in self._began:
-            call(arbiter, past, state)
-
-    def decided(
-        self,
-        arbiter: Arbiter,
-        before: ArbiterState,
-        event: ArbiterEvent,
-        after: ArbiterState,
-        actions: tuple[ArbiterAction, ...],
-    ) -> None:
-        """The arbiter's core has taken an event in."""
-        self.ears.hear(event, arbiter.arrived_at, arbiter.now)
-        if after.plan is before.plan and after.standing is before.standing and not actions:
-            return  # nothing that any invariant looks at
-        change = Change_(before, event, after, actions)
-        if change.is_planned:
-            self._world.record.counts["plans"] += 1
-        for action in actions:
-            if isinstance(action, Say) and isinstance(action.message, IncidentOpened):
-                self._world.record.counts["incidents"] += 1
-            elif isinstance(action, Order):
-                self._world.record.counts["orders"] += 1
-        for call in self._decided:
-            call(arbiter, change, arbiter.now)
-
-    def ordered(self, arbiter: Arbiter, command: Command, node: str) -> None:
-        """A command is sent to a node."""
-        self._world.faults.remember(node, command)
-        for call in self._ordered:
-            call(arbiter, command, node)
-
-    def recorded(self, plan: Plan) -> None:
-        """The stream has a command."""
-        for call in self._recorded:
-            call(plan)
-
-    def told(self, process: Process, message: Message) -> None:
-        """A process says something."""
-        if isinstance(message, Applied) and message.stage is not Stage.FAILED:
-            self._world.record.counts[message.stage] += 1
-        for call in self._told:
-            call(process, message)
-
-    def switched(
-        self,
-        switcher: Switcher,
-        before: SwitcherState,
-        event: SwitcherEvent,
-        after: SwitcherState,
-        actions: tuple[SwitcherAction, ...],
-    ) -> None:
-        """The switcher's core has taken an event in."""
-        for call in self._switched:
-            call(switcher, before, event, after, actions)
-
-    def persisted(self, switcher: Switcher, before: Memory | None, memory: Memory) -> None:
-        """A switcher has written its plan."""
-        for call in self._persisted:
-            call(switcher, before, memory)
-
-    def prepared(self, switcher: Switcher, prepare: Prepare) -> None:
-        """A switcher has written the load balancer's file."""
-        for call in self._prepared:
-            call(switcher, prepare)
-
-    def sending(self, switcher: Switcher, number: Number) -> None:
-        """A switcher sends the steps of a plan to its load balancer."""
-        for call in self._sending:
-            call(switcher, number)
-
-    def stepping(self, switcher: Switcher, step: Step, number: Number, *, is_late: bool) -> None:
-        """A load balancer is about to do one step of a plan."""
-        self._world.record.counts["steps"] += 1
-        for call in self._stepping:
-            call(switcher, step, number, is_late=is_late)
-
-    def stepped(self, switcher: Switcher, step: Step, before: Mapping[str, list[str]]) -> None:
-        """It has done it."""
-        for call in self._stepped:
-            call(switcher, step, before)
-
-    def followed(self, switcher: Switcher, before: Mapping[str, list[str]]) -> None:
-        """It has done all of them."""
-        for call in self._followed:
-            call(switcher, before)
-
-
-def _overriding(every: list[Invariant], moment: str) -> list[Callable[..., None]]:
-    return [
-        getattr(each, moment)
-        for each in every
-        if getattr(type(each), moment) is not getattr(Invariant, moment)
-    ]

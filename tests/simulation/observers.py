@@ -34,6 +34,7 @@ from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.facts import IncidentOpened, IncidentUpdated
 from shared.messages.health import Evidence
 from shared.messages.table import Message
+from tests.simulation.moments import Told
 from tests.simulation.outside import Application, Health
 from tests.simulation.processes import Process
 
@@ -44,6 +45,7 @@ ANSWER_MIN_US: Duration = 300
 ANSWER_MAX_US: Duration = 3 * MILLISECOND
 RETRANSMIT_US: Duration = 200 * MILLISECOND  # what a lost packet costs a connection
 IDENTITY_WITHIN_US: Duration = 2 * SECOND
+NEVER_US: Duration = 10 * SECOND  # longer than anybody waits
 
 
 class Observer(Process):
@@ -86,13 +88,13 @@ class Observer(Process):
             self.point()
             self._perform(action)
 
-    def _perform(self, action: ProbeAction) -> None:  # noqa: C901 - one match over all actions
+    def _perform(self, action: ProbeAction) -> None:  # noqa: C901, PLR0912 - one match over all actions
         match action:
             case SayEvidence(message):
                 if isinstance(message, Evidence):
                     words = f"{message.service}/{message.node} {message.verdict} {message.detail}"
                     self.note(f"says {words}{' abstains' if message.abstains else ''}")
-                self.world.watch.told(self, message)
+                self.world.watch.see(Told(self, message))
                 self.world.broker.publish(self, message)
             case Ask(target, number, timeout_us):
                 self._ask(target, number, timeout_us)
@@ -146,24 +148,18 @@ class Observer(Process):
         service = world.weather.cluster.services[target.service]
         delay_us = world.rng.randrange(ANSWER_MIN_US, ANSWER_MAX_US)
         if not self._reaches(target.node):
-            return None, SECOND * 10
+            return None, NEVER_US
         if target.node != self.node and world.rng.random() < world.network.loss:
             delay_us += RETRANSMIT_US
         if application.health is Health.DEAD:
             return signs.failed(errno.ECONNREFUSED, "connection refused", 0), delay_us
         if service.probe.path is None:  # the kernel accepts for whoever listens
             return signs.connected(0), delay_us
-        match application.health:
-            case Health.WELL:
-                return signs.answered(200, service.probe.expect, 0), delay_us
-            case Health.FAILING:
-                return signs.answered(500, service.probe.expect, 0), delay_us
-            case Health.SLOW:
-                return signs.answered(200, service.probe.expect, 0), application.slow_us
-            case Health.HUNG:
-                return None, SECOND * 10
-            case _:
-                assert_never(application.health)
+        if application.health is Health.HUNG:
+            return None, NEVER_US
+        status = 500 if application.health is Health.FAILING else 200
+        slow_us = application.slow_us if application.health is Health.SLOW else 0
+        return signs.answered(status, service.probe.expect, 0), max(delay_us, slow_us)
 
     def _reaches(self, node: str) -> bool:
         """Whether packets go both ways to a node that has power."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from shared.instant import MILLISECOND, Duration, Instant
@@ -135,10 +136,8 @@ class Process:
 
     def guard(self, act: Callable[..., None], *arguments: object) -> None:
         """Run something of this process, which may die on the way."""
-        try:
+        with suppress(Crashed):
             act(*arguments)
-        except Crashed:
-            pass
 
     def deliver(self, message: Message) -> None:
         """Take a message from the bus in."""

@@ -35,11 +35,20 @@ from shared.instant import MILLISECOND, Duration, Instant
 from shared.messages.table import Message
 from shared.messages.traffic import Drain, Failback, Failover, Refused, Restore
 from shared.rules import Admission
+from tests.simulation.moments import (
+    Followed,
+    Persisted as PersistedPlan,
+    Prepared as PreparedFile,
+    Sending,
+    Stepped,
+    Stepping,
+    Switched,
+    Told,
+)
 from tests.simulation.outside import Balancer, Disk, File, Health
 from tests.simulation.processes import Process
 
 if TYPE_CHECKING:
-    from tests.simulation.broker import Broker
     from tests.simulation.world import World
 
 CONNECT_US: Duration = 200  # until a command can be sent
@@ -99,7 +108,7 @@ class Switcher(Process):
         before = self.state
         after, actions = decisions.decide(before, event, self.now)
         self.state = after
-        self.world.watch.switched(self, before, event, after, actions)
+        self.world.watch.see(Switched(self, before, event, after))
         for action in actions:
             self.point()
             self._perform(action)
@@ -146,7 +155,7 @@ class Switcher(Process):
     def _say(self, message: Message) -> None:
         if isinstance(message, Refused):
             self.note(f"refuses {message.epoch}.{message.sequence}: {message.reason}")
-        self.world.watch.told(self, message)
+        self.world.watch.see(Told(self, message))
         self.world.broker.publish(self, message)
 
     def _persist(self, memory: Memory) -> Event:
@@ -157,7 +166,7 @@ class Switcher(Process):
             return NotPersisted(memory.fence, "no space left on device")
         if before is None or before.fence != memory.fence:
             self.note(f"persists {memory.fence[0]}.{memory.fence[1]}")
-        self.world.watch.persisted(self, before, memory)
+        self.world.watch.see(PersistedPlan(self, memory))
         self.point()
         return Persisted(memory.fence)
 
@@ -178,7 +187,7 @@ class Switcher(Process):
                 self.feed(Overtaken())
                 return
             if number is not None:
-                self.world.watch.sending(self, number)
+                self.world.watch.see(Sending(self, number))
             self.point()
             self.world.agenda.after(EXCHANGE_US, act)
 
@@ -209,10 +218,10 @@ class Switcher(Process):
         watch = self.world.watch
         before = {name: self.balancer.serving(name) for name in self.world.weather.cluster.services}
         for step in steps:
-            watch.stepping(self, step, number, is_late=is_late)
+            watch.see(Stepping(self, step, number, is_late))
             self.balancer.take(step)
-            watch.stepped(self, step, before)
-        watch.followed(self, before)
+            watch.see(Stepped(self, step, before))
+        watch.see(Followed(self, before))
 
     def _prepare(self, prepare: Prepare) -> None:
         if self.disk.full:
@@ -220,7 +229,7 @@ class Switcher(Process):
             return
         if not prepare.keep:
             self.balancer.file = File(prepare.rules, prepare.closed)
-            self.world.watch.prepared(self, prepare)
+            self.world.watch.see(PreparedFile(self, prepare.rules))
         self.feed(Prepared(""))
 
     # -- verification --------------------------------------------------------------------

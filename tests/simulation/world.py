@@ -16,13 +16,14 @@ from tests.simulation.agenda import Agenda
 from tests.simulation.arbiters import Arbiter
 from tests.simulation.broker import Broker, Network
 from tests.simulation.faults import Faults
-from tests.simulation.invariants import Violation, Watch
+from tests.simulation.invariants import Violation
 from tests.simulation.observers import Heart, Observer
 from tests.simulation.outside import Application, Balancer
 from tests.simulation.people import Person
 from tests.simulation.processes import Process
 from tests.simulation.record import Record
 from tests.simulation.switchers import Switcher
+from tests.simulation.watch import Watch
 from tests.simulation.weather import Fault, Weather, drawn
 
 CALM_US: Duration = 2 * SECOND  # before the storm: everybody begins, all is judged healthy
@@ -40,7 +41,7 @@ class World:
 
     def __init__(self, seed: int, storm: frozenset[Fault] | None = None) -> None:
         self.seed = seed
-        self.rng = Random(seed)  # noqa: S311 - no secret is made of it
+        self.rng = Random(seed)
         self.weather: Weather = drawn(self.rng, storm)
         cluster = self.weather.cluster
         self.agenda = Agenda()

@@ -27,6 +27,7 @@ from shared.messages.traffic import (
 from shared.rules import digest, original
 from tests.simulation.arbiters import Search, recorded
 from tests.simulation.broker import DELAY_MAX_US
+from tests.simulation.moments import Persisted, Told
 from tests.simulation.weather import Fault
 from tests.simulation.world import World
 
@@ -179,7 +180,7 @@ class Stage_:  # noqa: N801 - `Stage` is a switcher's
                 if key in self.said:
                     return
                 self.said.add(key)
-                self.world.watch.told(self.world.arbiter, each)
+                self.world.watch.see(Told(self.world.arbiter, each))
         self.world.arbiter.take(self.world.arbiter.hear, event)
 
     def obey(self, node: str) -> None:
@@ -190,7 +191,7 @@ class Stage_:  # noqa: N801 - `Stage` is a switcher's
             return
         known = switcher.disk.durable
         if known is None or known.fence < state.plan.number:
-            self.world.watch.persisted(switcher, known, Memory(plan=state.command.plan))
+            self.world.watch.see(Persisted(switcher, Memory(plan=state.command.plan)))
             switcher.disk.durable = Memory(plan=state.command.plan)
         for stage in (Stage.INSTALLED, Stage.VERIFIED):
             applied = Applied(
@@ -203,7 +204,7 @@ class Stage_:  # noqa: N801 - `Stage` is a switcher's
                 incident=None,
                 detail="",
             )
-            self.world.watch.told(switcher, applied)
+            self.world.watch.see(Told(switcher, applied))
             self.world.arbiter.take(self.world.arbiter.hear, applied)
 
     def sleep(self, duration_us: Duration) -> None:
