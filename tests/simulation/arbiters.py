@@ -29,7 +29,7 @@ from shared.messages.health import Evidence, Picture
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
 from shared.messages.table import Message
 from shared.messages.traffic import Plan, Recalled
-from tests.simulation.moments import Began, Decided, Ordered, Told
+from tests.simulation.moments import Began, Decided, Ordered, Term, Told
 from tests.simulation.processes import Process
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Arbiter(Process):
         super().__init__(world, "arbiter", "witness")
         self.state: State | None = None
         self.awake_since: Instant = 0  # the last time that it woke from a sleep, or began
+        self.term: Term = (0, 0)
         self.caught_up = True
         self.listening_since: Instant = 0  # by its own clock: it began, or caught up
         self.situation: Situation | None = None
@@ -144,6 +145,7 @@ class Arbiter(Process):
         self.note(f"begins with {_named(self.state.plan)}")
         self.awake_since, self.caught_up = self.world.agenda.now, True
         self.listening_since = self.now
+        self.term = (self.generation, self.now)
         self.world.watch.see(Began(self, past, self.state))
         self._obey(actions)
         self.after(TICK_US, self._tick, self.state.begun_at)

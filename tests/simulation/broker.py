@@ -29,7 +29,7 @@ from shared.messages.traffic import (
     Refused,
     Restore,
 )
-from tests.simulation.moments import Recorded
+from tests.simulation.moments import Recorded, Term
 from tests.simulation.processes import Process
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ class Broker:
         """Say something; lost when the broker is away."""
         if self.away:
             return
-        self._world.network.send_in_order(source, self._arrived, self._wired(message, to), to)
+        term = self._world.arbiter.term
+        wired = self._wired(message, to)
+        self._world.network.send_in_order(source, self._arrived, wired, to, term)
 
     def _wired(self, message: Message, to: str) -> Message:
         """Pass one message in a few through the codec; it must come out as it went in."""
@@ -128,20 +130,21 @@ class Broker:
         assert read == message, f"the codec changed {message} into {read}"
         return read
 
-    def _arrived(self, message: Message, to: str) -> None:
+    def _arrived(self, message: Message, to: str, term: Term) -> None:
         if self.away:
             return
-        self._keep(message, to)
+        self._keep(message, to, term)
         for process in self._hearers(message, to):
             self._world.network.send(BUS, process.machine, process.deliver, message)
 
-    def _keep(self, message: Message, to: str) -> None:
+    def _keep(self, message: Message, to: str, term: Term) -> None:
         if isinstance(message, COMMANDS):
+            self._world.faults.remember(to, message)
             if self.stream_away:
                 self.lost_something = True
                 return
             self.commands[to] = message
-            self._world.watch.see(Recorded(message.plan))
+            self._world.watch.see(Recorded(message.plan, term))
         elif isinstance(message, INCIDENTS) and not self.stream_away:
             self.incidents[message.incident.id] = message.incident
 

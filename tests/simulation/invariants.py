@@ -55,6 +55,7 @@ from tests.simulation.moments import (
     Stepped,
     Stepping,
     Switched,
+    Term,
     Told,
 )
 from tests.simulation.weather import Fault
@@ -103,17 +104,15 @@ class OneSpeaker(Invariant):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._speakers: dict[int, tuple[int, Instant]] = {}
+        self._speakers: dict[int, Term] = {}
 
-    def ordered(self, moment: Ordered) -> None:
-        if self.world.broker.lost_something or moment.arbiter.state is None:
+    def recorded(self, moment: Recorded) -> None:
+        if self.world.broker.lost_something:
             return  # without the stream nobody can know of an epoch that reached no switcher
-        speaker = (moment.arbiter.generation, moment.arbiter.state.begun_at)
-        known = self._speakers.setdefault(moment.command.plan.epoch, speaker)
-        if known != speaker:
-            self.broken(
-                f"epoch {moment.command.plan.epoch} was spoken in before, to {moment.node} now"
-            )
+        epoch = moment.plan.epoch
+        known = self._speakers.setdefault(epoch, moment.term)
+        if known != moment.term:
+            self.broken(f"epoch {epoch} was spoken in by {known}, and is by {moment.term}")
 
 
 class RestartsStill(Invariant):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tests.simulation.switchers import Switcher
 
 
+Term: TypeAlias = tuple[int, Instant]  # an arbiter's process, and when it last began
+
+
 @dataclass(frozen=True, slots=True)
 class Began:
     """An arbiter begins with what it found."""
@@ -63,9 +66,10 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The stream has a command."""
+    """The stream has a command; by whom it was said."""
 
     plan: Plan
+    term: Term
 
 
 @dataclass(frozen=True, slots=True)

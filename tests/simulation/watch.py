@@ -19,7 +19,7 @@ from shared.instant import Instant
 from shared.messages.facts import IncidentOpened
 from shared.messages.health import Evidence, Picture, Verdict
 from tests.simulation.invariants import ALL, Invariant
-from tests.simulation.moments import Began, Decided, Moment, Ordered, Stepping
+from tests.simulation.moments import Began, Decided, Moment, Stepping
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -96,8 +96,6 @@ class Watch:
             case Decided():
                 self.ears.hear(moment.event, moment.arbiter.arrived_at, moment.now)
                 self._count(moment)
-            case Ordered():
-                self._world.faults.remember(moment.node, moment.command)
             case Stepping():
                 self._world.record.counts["steps"] += 1
             case _:
