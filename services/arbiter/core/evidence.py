@@ -8,7 +8,6 @@ from shared.instant import Instant
 from shared.messages.facts import EvidenceItem
 from shared.messages.health import Evidence, Grade, Verdict
 
-
 CONFIRMING = 2  # observers that make a suspicion true, where there are so many
 
 

@@ -74,12 +74,13 @@ def _watched(state: State, instance: Instance, now: Instant) -> tuple[State, Act
         if (instance.state, instance.reason) == (InstanceState.SUSPECT, reason):
             return state, ()
         return standing_as(state, instance, InstanceState.SUSPECT, reason, now)
-    if judgement.verdict is Verdict.HEALTHY and _displaced(state, instance):
+    displaced = _displaced(state, instance)
+    if judgement.verdict is Verdict.HEALTHY and displaced:
         reason = "healthy again; another serves in its place"
         return standing_as(state, instance, InstanceState.OUT, reason, now)
     if instance.state is not InstanceState.HOME and judgement.verdict is Verdict.HEALTHY:
         return standing_as(state, instance, InstanceState.HOME, "healthy again", now)
-    if instance.state is InstanceState.HOME and instance.incident is None:
+    if instance.state is InstanceState.HOME and instance.incident is None and not displaced:
         return replace(state, attention=state.attention - {instance.target}), ()
     return state, ()
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+from services.arbiter.core import Past
 from services.arbiter.core.state import Tick
 from shared.cluster import FailbackMode, Mode
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import IncidentClosed, IncidentOpened, InstanceState
 from shared.messages.operator import Answer, Verb
-from shared.messages.traffic import Failback, InstanceLoad, Restore
-from shared.rules import Admission, original
+from shared.messages.traffic import Failback, InstanceLoad, Plan, Restore
+from shared.rules import Admission, Rule, original
 from tests.unit.arbiter.play import POLICY, Play, cluster_of, evidence, service
 
 OUT, SERVING, STANDBY, DRAINING = (
@@ -177,6 +178,17 @@ def test_a_mirrors_home_that_was_relieved_while_bad_comes_home_when_well() -> No
     play.pass_by(60 * SECOND)
     assert play.plan.services == original(play.cluster)
     assert play.state.cases == {}
+
+
+def test_a_new_arbiter_brings_a_mirrors_home_back_that_was_relieved() -> None:
+    cluster = cluster_of(service("orders", Mode.MIRROR))
+    rules = {
+        "orders": {"node-a": Rule(Admission.STANDBY, 0), "node-b": Rule(Admission.SERVING, 100)}
+    }
+    relieved = Plan(epoch=1, sequence=7, services=rules, reason="node-a is bad")
+    play = Play(cluster=cluster, past=Past(plans=(relieved,), incidents={}))
+    play.pass_by(60 * SECOND)
+    assert play.plan.services == original(cluster)
 
 
 def test_weights_by_capacity_are_restored_exactly() -> None:
