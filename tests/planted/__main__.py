@@ -7,7 +7,7 @@ from tests.planted.bugs import BUGS
 from tests.planted.hunt import simulate, try_test
 from tests.planted.planting import Bug
 
-SEEDS_MAX = 100
+SEEDS_MAX = 40
 PAGE = Path(__file__).parents[2] / "docs" / "planted-bugs.md"
 HEAD = f"""# Planted bugs
 

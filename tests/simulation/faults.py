@@ -412,7 +412,9 @@ class Faults:
         if not balancer.up:
             self._heal_after(SECOND, 2 * SECOND, lambda: self._open_by_hand(node))
             return
-        for target in sorted(balancer.unseen | balancer.foreign):
+        switcher = self._world.switchers[node]
+        shown = switcher.state.memory.theirs if switcher.alive else frozenset()
+        for target in sorted(balancer.unseen | balancer.foreign | shown):
             balancer.servers[target].gate = Gate.OPEN
             self._note(f"somebody opens {'/'.join(target)} on {node}")
         balancer.unseen.clear()

@@ -129,7 +129,9 @@ class Balancer:
                 weight = rule.weight if is_open else FILE_WEIGHT
                 self.servers[target] = Server(gate, weight)
         self.unseen.clear()
-        self.foreign = set(self.file.closed)  # the file remembers what a person closed
+        # The file remembers what a person closed; whose it is, only the switcher's disk can know.
+        durable = self._world.switchers[self._node].disk.durable if self.file.closed else None
+        self.foreign = set() if durable is None else set(self.file.closed & durable.theirs)
         self._counted_at = self._world.agenda.now
 
     def stop(self) -> None:
