@@ -111,7 +111,7 @@ class Arbiter:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(action.answer)
             case CatchUp():
-                self._spawn(self._catch_up())
+                self._spawn(self._catch_up(action.sleep))
             case Adopt():
                 self._base.log.warning("begins_again", because="a switcher has a newer plan")
                 await self._begin(epoch_min=action.epoch_min)
@@ -162,7 +162,7 @@ class Arbiter:
             await self._perform(action)
         return True
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, sleep: int) -> None:
         """Send ourselves a message: when it is back, all that was queued before it is here."""
         recall = Recall(asker=self._name)
         try:
@@ -170,7 +170,7 @@ class Arbiter:
         except BusError as error:
             # Without the bus nothing was queued there either; the next picture counts again.
             self._base.log.warning("slept_and_cannot_catch_up", because=str(error))
-        await self._queue.put(CaughtUp())
+        await self._queue.put(CaughtUp(sleep=sleep))
 
     async def _ticking(self) -> None:
         clock = self._base.clock

@@ -5,7 +5,7 @@ from typing import assert_never
 from services.arbiter.core.cases import based, closable, closed, progressed, put, said, sent
 from services.arbiter.core.evidence import heard, judge, settles
 from services.arbiter.core.failing import failed
-from services.arbiter.core.people import asked, expired
+from services.arbiter.core.people import asked, expired, postponed
 from services.arbiter.core.plans import receives
 from services.arbiter.core.returning import attended
 from services.arbiter.core.situation import situation
@@ -43,10 +43,10 @@ def decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
     """Return the state after an event, and what is to be done about it."""
     slept = now - state.touched_at > SLEPT_US
     state = replace(state, touched_at=now)
-    if slept and state.awake:
-        state = replace(state, awake=False)
+    if slept:
+        state = replace(state, awake=False, sleeps=state.sleeps + 1)
         state, actions = _decide(state, event, now)
-        return state, (*actions, CatchUp())
+        return state, (*actions, CatchUp(sleep=state.sleeps))
     return _decide(state, event, now)
 
 
@@ -57,7 +57,7 @@ def _decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
         case Tick():
             return _tick(state, event, now)
         case Asked():
-            return asked(state, event, now)
+            return asked(state, event, now) if state.awake else postponed(state, event)
         case Refused():
             return _refused(state, event, now)
         case Applied():
@@ -113,6 +113,8 @@ def _noted(
             return _drifted(state, event)
         case Sent():
             return sent(state, event.number, now)
+        case CaughtUp() if event.sleep != state.sleeps:
+            return state  # it slept again before the answer came
         case CaughtUp():
             return replace(state, awake=True, trusted_since=now)
         case _:
@@ -218,8 +220,8 @@ def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
     if state.awake:
         state, more = _settled(state, now)
         actions.extend(more)
-    state, more = _nodes(state, now)
-    actions.extend(more)
+        state, more = _nodes(state, now)
+        actions.extend(more)
     state, more = _repeated(state, now)
     actions.extend(more)
     state, more = _told(state, now)
@@ -270,7 +272,7 @@ def _released(state: State, where: list[Instance]) -> State:
 def _nodes(state: State, now: Instant) -> tuple[State, Actions]:
     facts: list[Say] = []
     for name, member in sorted(state.members.items()):
-        believed = _believed(member, now)
+        believed = _believed(state, member, now)
         if believed is not member.state:
             fact = NodeChanged(
                 node=name, before=member.state, after=believed, reason=_silence(member, now)
@@ -281,10 +283,11 @@ def _nodes(state: State, now: Instant) -> tuple[State, Actions]:
     return state, tuple(facts)
 
 
-def _believed(member: Member, now: Instant) -> NodeState:
+def _believed(state: State, member: Member, now: Instant) -> NodeState:
     if member.heard_at is None:
         return NodeState.UNKNOWN
-    silent = now - member.heard_at
+    # Whoever spoke while we slept was not silent: we were deaf.
+    silent = now - max(member.heard_at, state.trusted_since)
     if silent >= DEAD_AFTER_US:
         return NodeState.DEAD
     return NodeState.SUSPECT if silent >= SUSPECT_AFTER_US else NodeState.UP

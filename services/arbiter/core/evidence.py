@@ -8,6 +8,8 @@ from shared.instant import Instant
 from shared.messages.facts import EvidenceItem
 from shared.messages.health import Evidence, Grade, Verdict
 
+CONFIRMING = 2  # observers that make a suspicion true, where there are so many
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
@@ -34,8 +36,9 @@ def heard(instance: Instance, evidence: Evidence, now: Instant) -> Instance:
 def judge(state: State, instance: Instance, now: Instant) -> Judgement:
     """Weigh the fresh views: one conclusive is enough, suspicious ones need company.
 
-    Suspicion counts when at least two observers share it, or all there are. An observer that
-    abstains, fell silent, or spoke before we last woke does not count; no evidence is no action.
+    Suspicion counts when at least two observers share it, or all there are; who they are is known
+    once everybody had the time to speak since we began or woke. An observer that abstains, fell
+    silent, or spoke before that does not count; no evidence is no action.
     """
     fresh = [
         view
@@ -46,7 +49,8 @@ def judge(state: State, instance: Instance, now: Instant) -> Judgement:
     ]
     bad = tuple(view for view in fresh if view.evidence.verdict is Verdict.UNHEALTHY)
     conclusive = any(view.evidence.grade is Grade.CONCLUSIVE for view in bad)
-    needed = max(1, min(2, len(fresh)))
+    has_listened = now - state.trusted_since > EVIDENCE_AGE_MAX_US
+    needed = max(1, min(CONFIRMING, len(fresh) if has_listened else len(state.cluster.nodes)))
     if conclusive or len(bad) >= needed:
         verdict = Verdict.UNHEALTHY
     elif fresh and all(view.evidence.verdict is Verdict.HEALTHY for view in fresh):

@@ -83,6 +83,17 @@ def asked(state: State, event: Asked, now: Instant) -> tuple[State, Actions]:
     return replace(outcome.state, news=True), (*outcome.actions, reply)
 
 
+def postponed(state: State, event: Asked) -> tuple[State, Actions]:
+    """Answer a person before we know again how things are: what was asked may be long ago."""
+    answer = OperatorAnswer(
+        answer=Answer.NOT_LEADING,
+        text="this arbiter has just woken from a pause and is catching up: try again in a moment",
+        epoch=state.plan.epoch,
+        sequence=state.plan.sequence,
+    )
+    return state, (Reply(ticket=event.ticket, answer=answer),)
+
+
 def _checked(state: State, request: OperatorRequest) -> Refusal | None:
     if not request.owner.strip() or not request.reason.strip():
         return Refusal(Answer.WRONG, "a request needs an owner and a reason: --reason TEXT")

@@ -74,11 +74,29 @@ def _watched(state: State, instance: Instance, now: Instant) -> tuple[State, Act
         if (instance.state, instance.reason) == (InstanceState.SUSPECT, reason):
             return state, ()
         return standing_as(state, instance, InstanceState.SUSPECT, reason, now)
+    displaced = _displaced(state, instance)
+    if judgement.verdict is Verdict.HEALTHY and displaced:
+        reason = "healthy again; another serves in its place"
+        return standing_as(state, instance, InstanceState.OUT, reason, now)
     if instance.state is not InstanceState.HOME and judgement.verdict is Verdict.HEALTHY:
         return standing_as(state, instance, InstanceState.HOME, "healthy again", now)
-    if instance.state is InstanceState.HOME and instance.incident is None:
+    if instance.state is InstanceState.HOME and instance.incident is None and not displaced:
         return replace(state, attention=state.attention - {instance.target}), ()
     return state, ()
+
+
+def _displaced(state: State, instance: Instance) -> bool:
+    """Whether a mirror's other instance serves although it is this one's place.
+
+    A bad instance that was held is relieved without being taken out; well again, it goes the way
+    of all who return. Seen by the plan, so that a new arbiter sees it too.
+    """
+    if state.cluster.services[instance.service].mode is not Mode.MIRROR:
+        return False
+    home = replace(instance, state=InstanceState.HOME)
+    instances = {**state.instances[instance.service], instance.node: home}
+    is_chosen = mirror_server(state, instance.service, instances) == instance.node
+    return is_chosen and not state.plan.services[instance.service][instance.node].weight
 
 
 def _relieved(state: State, instance: Instance, now: Instant) -> tuple[State, Actions] | None:
@@ -125,8 +143,9 @@ def _observed(state: State, instance: Instance, now: Instant) -> tuple[State, Ac
     if judgement.bad or overridden(state, instance):
         reason = judgement.bad[0].evidence.detail if judgement.bad else "taken out by a person"
         return standing_as(state, instance, InstanceState.OUT, reason, now)
-    since = instance.healthy_since
-    assert since is not None
+    assert instance.healthy_since is not None
+    # What happened while we slept was not observed.
+    since = max(instance.healthy_since, state.trusted_since)
     if judgement.verdict is not Verdict.HEALTHY or now - since < hold_us(state, instance):
         return state, ()
     healthy = f"healthy for {(now - since) // SECOND} s"
@@ -189,7 +208,7 @@ def _come_back(state: State, instance: Instance, now: Instant) -> tuple[State, A
         since=now,
         step=0,
         step_at=now,
-        ramp_base=errors_of(state, instance),
+        ramp_base=errors_of(state, instance),  # what was counted before it is forgiven
         reason="ramping",
     )
     weight = ramp_weight(state.original[instance.service][instance.node].weight, 0)
@@ -251,6 +270,7 @@ def _ramping(state: State, instance: Instance, now: Instant) -> tuple[State, Act
     judgement = judge(state, instance, now)
     if judgement.verdict is Verdict.UNHEALTHY:
         return failed(state, instance, judgement, now)
+    state, instance = _with_ramp_base(state, instance)
     if (risen := _errors_risen(state, instance)) != "":
         return taken_back(state, instance, risen, now)
     every = state.cluster.policy.ramp_us // RAMP_STEPS
@@ -269,25 +289,41 @@ def _installed(state: State, now: Instant) -> bool:
     return all(state.members[name].installed >= state.plan.number for name in state.present(now))
 
 
-def errors_of(state: State, instance: Instance) -> tuple[int, int]:
-    """Return the errors and requests of an instance, as all load balancers count them."""
-    errors = requests = 0
-    for member in state.members.values():
-        if member.samples and instance.service in member.samples[-1][1].services:
-            loads = member.samples[-1][1].services[instance.service].instances
-            if instance.node in loads:
-                errors += loads[instance.node].errors
-                requests += loads[instance.node].requests
-    return errors, requests
+def errors_of(state: State, instance: Instance) -> dict[str, tuple[int, int]]:
+    """Return the errors and requests of an instance, as each load balancer counts them."""
+    counted = {}
+    for name, member in state.members.items():
+        service = member.samples[-1][1].services.get(instance.service) if member.samples else None
+        if service is not None and instance.node in service.instances:
+            load = service.instances[instance.node]
+            counted[name] = (load.errors, load.requests)
+    return counted
 
 
 def _errors_risen(state: State, instance: Instance) -> str:
     """Return how the errors of a ramping instance rose, or ""."""
-    errors, requests = errors_of(state, instance)
-    more, of = errors - instance.ramp_base[0], requests - instance.ramp_base[1]
+    more = of = 0
+    for name, (errors, requests) in errors_of(state, instance).items():
+        base = instance.ramp_base[name]
+        if requests < base[1]:  # the load balancer was restarted and counts from nought
+            base = (0, 0)
+        more, of = more + max(errors - base[0], 0), of + requests - base[1]
     if more < ERRORS_MIN or more * 100 <= ERRORS_PERCENT * of:
         return ""
     return f"{more} errors in {max(of, more)} requests while ramping"
+
+
+def _with_ramp_base(state: State, instance: Instance) -> tuple[State, Instance]:
+    """Note the counters of load balancers that are heard for the first time in this ramp.
+
+    A new arbiter goes on with a ramp, and knows no counters yet: all that it is then told of was
+    counted before.
+    """
+    counted = errors_of(state, instance)
+    if counted.keys() <= instance.ramp_base.keys():
+        return state, instance
+    based = replace(instance, ramp_base={**counted, **instance.ramp_base})
+    return with_instances(state, based), based
 
 
 def _drained(state: State, instance: Instance, now: Instant) -> tuple[State, Actions]:

@@ -56,9 +56,11 @@ class Sent:
     number: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaughtUp:
     """All that had queued up while this process slept has been heard."""
+
+    sleep: int  # which one: after another one it says nothing any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +109,11 @@ class Reply:
     answer: OperatorAnswer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CatchUp:
     """Hear everything that is already on its way, then say `CaughtUp`."""
+
+    sleep: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,8 @@ class Instance:
     healthy_since: Instant | None = None
     step: int = 0  # of the ramp
     step_at: Instant = 0
-    ramp_base: tuple[int, int] = (0, 0)  # errors and requests when the ramp began
+    # Errors and requests by each load balancer, as first seen in this ramp.
+    ramp_base: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     then: InstanceState = InstanceState.OUT  # what follows draining
     drain_ends_at: Instant = 0
     incident: str | None = None
@@ -229,6 +234,7 @@ class State:
     touched_at: Instant = 0  # the last event or tick
     trusted_since: Instant = 0  # evidence received earlier does not count
     awake: bool = True
+    sleeps: int = 0  # so far
     wall_ahead_us: int = 0  # time of day minus our own time: for people
     said_at: Instant | None = None  # the last situation
     news: bool = True  # something worth a situation has changed

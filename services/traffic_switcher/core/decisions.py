@@ -286,7 +286,8 @@ def _due(state: State, now: Instant) -> Decided:
 def _to_remember(state: State) -> bool:
     """Say whether it must be written whose gates are whose: after the plan itself has arrived."""
     arrived = state.memory.plan is None or state.progress.installed_at is not None
-    return arrived and state.memory != state.remembered
+    # One that fails for now may do so for long, and what is known meanwhile must outlive us.
+    return (arrived or state.failures > 0) and state.memory != state.remembered
 
 
 def _verify(state: State) -> tuple[State, Verify]:

@@ -155,7 +155,7 @@ class Play:
                     self.answers.append(action.answer)
                 case CatchUp():
                     self.now += 1_000
-                    self.tell(CaughtUp())
+                    self.tell(CaughtUp(sleep=action.sleep))
                 case Adopt():
                     self.adoptions += 1
 
@@ -307,6 +307,7 @@ class Play:
             past=past,
             now=self.now,
             sick=dict(self.sick),
+            loads=dict(self.loads),
             sequence=self.sequence,
         )
 

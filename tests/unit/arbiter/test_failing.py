@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from services.arbiter.core import start
 from services.arbiter.core.state import Tick
 from shared.cluster import Mode
 from shared.instant import MILLISECOND, SECOND
@@ -47,6 +48,38 @@ def test_one_suspicious_observer_of_two_moves_nothing_and_says_so() -> None:
     facts = [each for each in play.said if isinstance(each, ServiceChanged)]
     assert facts[-1].after is InstanceState.SUSPECT
     assert "1 of 2 observers needed" in facts[-1].reason
+
+
+def test_a_new_arbiter_believes_no_lone_suspicion_before_the_others_could_speak() -> None:
+    play = Play()
+    play.state, _ = start(play.cluster, "witness", play.past, play.now)
+    for _ in range(10):
+        play.now += 100 * MILLISECOND
+        play.suspect("node-b", "node-b")
+        play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.admissions()["node-b"] is SERVING
+
+
+def test_a_lone_observer_is_believed_once_all_others_are_known_to_be_silent() -> None:
+    play = Play()
+    for _ in range(100):
+        play.now += 100 * MILLISECOND
+        play.suspect("node-b", "node-b")
+        play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.admissions()["node-b"] is OUT
+
+
+def test_what_was_said_long_ago_confirms_no_suspicion() -> None:
+    play = Play(cluster=cluster_of(nodes=3))
+    play.suspect("node-b", "node-a")
+    for _ in range(50):
+        play.now += 100 * MILLISECOND
+        play.sequence += 1
+        play.tell(evidence("node-c", "shop", "node-b", sequence=play.sequence))
+        play.tell(Tick(wall_us=play.wall_us + play.now))
+    play.suspect("node-b", "node-b")
+    play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.admissions()["node-b"] is SERVING
 
 
 def test_an_observer_that_abstains_does_not_count() -> None:

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+from services.arbiter.core import Past
+from services.arbiter.core.state import Tick
 from shared.cluster import FailbackMode, Mode
-from shared.instant import SECOND
+from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import IncidentClosed, IncidentOpened, InstanceState
 from shared.messages.operator import Answer, Verb
-from shared.messages.traffic import Failback, InstanceLoad, Restore
-from shared.rules import Admission, original
-from tests.unit.arbiter.play import POLICY, Play, cluster_of, service
+from shared.messages.traffic import Failback, InstanceLoad, Plan, Restore
+from shared.rules import Admission, Rule, original
+from tests.unit.arbiter.play import POLICY, Play, cluster_of, evidence, service
 
 OUT, SERVING, STANDBY, DRAINING = (
     Admission.OUT,
@@ -86,6 +88,33 @@ def test_a_ramp_is_taken_back_when_errors_rise() -> None:
     assert "errors in" in next(iter(play.state.cases.values())).incident.sentence
 
 
+def test_what_was_counted_before_a_new_arbiter_began_does_not_end_a_ramp() -> None:
+    counted = InstanceLoad(requests=541, errors=92, sessions=0, up=True)
+    play = Play(loads={("shop", "node-b"): counted})
+    play.refuse("node-b")
+    play.heal("node-b")
+    play.pass_by(12 * SECOND)
+    again = play.again()
+    assert state_of(again) is InstanceState.RAMPING
+    again.pass_by(15 * SECOND)
+    assert again.plan.services == original(play.cluster)
+
+
+def test_errors_in_a_ramp_that_a_new_arbiter_goes_on_with_end_it() -> None:
+    play = Play()
+    play.refuse("node-b")
+    play.heal("node-b")
+    play.pass_by(12 * SECOND)
+    again = play.again()
+    again.pass_by(2 * SECOND)
+    counted = again.now // MILLISECOND
+    again.loads["shop", "node-b"] = InstanceLoad(
+        requests=counted + 100, errors=50, sessions=0, up=True
+    )
+    again.pass_by(2 * SECOND)
+    assert again.admissions()["node-b"] is OUT
+
+
 def test_an_instance_that_does_not_match_stays_out_and_both_values_are_shown() -> None:
     play = Play()
     play.refuse("node-b")
@@ -133,6 +162,33 @@ def test_a_mirror_goes_home_at_once_and_the_stand_in_drains_before_it_stands_by(
     play.pass_by(3 * SECOND)
     assert play.plan.services == original(play.cluster)
     assert play.state.cases == {}
+
+
+def test_a_mirrors_home_that_was_relieved_while_bad_comes_home_when_well() -> None:
+    play = Play(cluster=cluster_of(service("orders", Mode.MIRROR)))
+    play.refuse("node-b", "orders")
+    play.refuse("node-a", "orders")
+    play.sick.pop(("orders", "node-b"))
+    for observer in play.cluster.nodes:
+        play.tell(evidence(observer, "orders", "node-b", sequence=play.sequence + 1))
+    play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.admissions("orders")["node-b"] is SERVING
+    play.sequence += 1
+    play.heal("node-a", "orders")
+    play.pass_by(60 * SECOND)
+    assert play.plan.services == original(play.cluster)
+    assert play.state.cases == {}
+
+
+def test_a_new_arbiter_brings_a_mirrors_home_back_that_was_relieved() -> None:
+    cluster = cluster_of(service("orders", Mode.MIRROR))
+    rules = {
+        "orders": {"node-a": Rule(Admission.STANDBY, 0), "node-b": Rule(Admission.SERVING, 100)}
+    }
+    relieved = Plan(epoch=1, sequence=7, services=rules, reason="node-a is bad")
+    play = Play(cluster=cluster, past=Past(plans=(relieved,), incidents={}))
+    play.pass_by(60 * SECOND)
+    assert play.plan.services == original(cluster)
 
 
 def test_weights_by_capacity_are_restored_exactly() -> None:

@@ -266,6 +266,18 @@ def test_a_service_is_not_left_empty_when_somebody_closed_what_a_plan_would_leav
     assert play.applied[-1] == ((1, 2), "verified")
 
 
+def test_what_somebody_closed_outlives_everybody_although_the_plan_cannot_arrive() -> None:
+    play = settled(HOME)
+    play.balancer.instances[SHOP_A] = Instance(Gate.CLOSED, 100)
+    play.command((1, 2), WITHOUT_B)
+    assert play.applied[-1] == ((1, 2), "failed")
+    play.pass_time(2 * SECOND)
+    play.balancer.restart(*play.file)
+    play.state = play.start()
+    play.pass_time(5 * SECOND)
+    assert play.gate("shop", "node-a") is Gate.CLOSED
+
+
 def test_the_file_keeps_closed_what_somebody_closed() -> None:
     play = settled()
     someone_sets(play, SHOP_B, Instance(Gate.CLOSED, 100))
