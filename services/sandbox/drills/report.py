@@ -13,6 +13,7 @@ from shared.instant import MILLISECOND, Duration
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PHASES = ("detect", "decide", "switch", "verify")
+STEPS = ("persist", "install")  # of a switcher, within the phase "switch"
 NOTICED = PHASES[:1]  # the arbiter has the evidence that it decides by
 SWITCHED = PHASES[:3]  # installed in every load balancer, and read back
 # A client that is itself so late measures the machine's exhaustion, not a failover.
@@ -46,6 +47,7 @@ class DrillResult(TypedDict):
     incident: str | None
     sentence: str | None
     phases_ms: dict[str, float] | None
+    installs_ms: dict[str, float] | None  # what the slowest switcher spent the switch phase on
     first_sign_ms: float | None  # back-dated: when the first probe began that turned out badly
     noticed_ms: float | None
     switched_ms: float | None
@@ -122,6 +124,7 @@ def result(seen: Seen) -> DrillResult:
         incident=incident["id"] if incident else None,
         sentence=incident["sentence"] if incident else None,
         phases_ms=_phases(incident["phases"]) if incident else None,
+        installs_ms=_installs(incident) if incident else None,
         first_sign_ms=_since(seen, ()),
         noticed_ms=_since(seen, NOTICED),
         switched_ms=_since(seen, SWITCHED),
@@ -169,6 +172,14 @@ def _phases(phases: Sequence[PhaseView]) -> dict[str, float]:
     return {phase["name"]: milliseconds(phase["duration_us"]) for phase in phases}
 
 
+def _installs(incident: IncidentView) -> dict[str, float]:
+    """Return the longest that any switcher took for each step."""
+    return {
+        "persist": max((milliseconds(x["persist_us"]) for x in incident["installs"]), default=0.0),
+        "install": max((milliseconds(x["install_us"]) for x in incident["installs"]), default=0.0),
+    }
+
+
 def _requests(summary: Summary, audit: OrdersAudit) -> Requests:
     return Requests(
         sent=summary.sent,
@@ -208,6 +219,7 @@ def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
         "noticed_ms": [play["noticed_ms"] for play in plays],
         "switched_ms": [play["switched_ms"] for play in plays],
         **{phase: [(play["phases_ms"] or {}).get(phase) for play in plays] for phase in PHASES},
+        **{step: [(play["installs_ms"] or {}).get(step) for play in plays] for step in STEPS},
         "recovery_ms": [play["recovery_ms"] for play in plays],
         "outage_ms": [play["outage_ms"] for play in plays],
         "slowest_ms": [play["requests"]["slowest_ms"] for play in plays],

@@ -1,0 +1,88 @@
+"""Distributions as small pictures: how many of all measurements were made within a time."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 30, 58
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by all eyes (Okabe and Ito)
+STEPS = (1, 2, 5)  # ticks are these times a power of ten
+TICKS_MAX = 8
+STYLE = "font-family='sans-serif' font-size='12' fill='#333'"
+
+
+def distributions(title: str, series: Mapping[str, Sequence[float]], budget_ms: float) -> str:
+    """Return an SVG: time in milliseconds to the right, the share of all measurements upwards."""
+    end = _rounded(max(max(values) for values in series.values()), budget_ms)
+    parts = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' role='img'>",
+        f"<title>{escape(title)}</title>",
+        f"<rect width='{WIDTH}' height='{HEIGHT}' fill='#fff'/>",
+        f"<text x='{LEFT}' y='18' {STYLE}>{escape(title)}</text>",
+        *_axes(end),
+        *_budget(budget_ms, end),
+    ]
+    for number, (name, values) in enumerate(series.items()):
+        parts += _one(name, sorted(values), end, number)
+    return "\n".join((*parts, "</svg>", ""))
+
+
+def _rounded(longest: float, budget_ms: float) -> float:
+    """Return where the axis ends: at a tick beyond everything."""
+    step = tick_step(max(longest, budget_ms))
+    return step * (max(longest, budget_ms) // step + 1)
+
+
+def tick_step(longest: float) -> float:
+    """Return the smallest sensible distance of ticks that are not too many."""
+    power = 1.0
+    while True:
+        for step in STEPS:
+            if longest <= step * power * TICKS_MAX:
+                return step * power
+        power *= 10
+
+
+def _x(value: float, end: float) -> float:
+    return round(LEFT + value / end * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _y(share: float) -> float:
+    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _axes(end: float) -> list[str]:
+    lines = []
+    for percent in (0, 50, 99):
+        y = _y(percent / 100)
+        lines.append(f"<path d='M{LEFT} {y}H{WIDTH - RIGHT}' stroke='#ccc'/>")
+        at = f"x='{LEFT - 6}' y='{y + 4}' text-anchor='end'"
+        lines.append(f"<text {at} {STYLE}>{percent}%</text>")
+    step = tick_step(end)
+    for number in range(int(end / step) + 1):
+        x = _x(number * step, end)
+        at = f"x='{x}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'"
+        lines.append(f"<text {at} {STYLE}>{number * step:g}</text>")
+    at = f"x='{WIDTH - RIGHT}' y='{HEIGHT - BOTTOM + 32}' text-anchor='end'"
+    return [*lines, f"<text {at} {STYLE}>milliseconds after the fault</text>"]
+
+
+def _budget(budget_ms: float, end: float) -> list[str]:
+    x = _x(budget_ms, end)
+    return [
+        f"<path d='M{x} {_y(1)}V{_y(0)}' stroke='#999' stroke-dasharray='4 3'/>",
+        f"<text x='{x + 4}' y='{_y(1) + 4}' {STYLE}>budget {budget_ms:g}</text>",
+    ]
+
+
+def _one(name: str, ordered: Sequence[float], end: float, number: int) -> list[str]:
+    colour = COLOURS[number % len(COLOURS)]
+    path = [f"M{_x(ordered[0], end)} {_y(0)}"]
+    for place, value in enumerate(ordered, start=1):
+        path.append(f"H{_x(value, end)}V{_y(place / len(ordered))}")
+    x, y = LEFT + number * 200, HEIGHT - 10
+    return [
+        f"<path d='{''.join(path)}' fill='none' stroke='{colour}' stroke-width='2'/>",
+        f"<path d='M{x} {y - 4}h18' stroke='{colour}' stroke-width='3'/>",
+        f"<text x='{x + 24}' y='{y}' {STYLE}>{escape(name)}, n={len(ordered)}</text>",
+    ]

@@ -1,0 +1,96 @@
+"""The document: every figure with its n, and nothing called a p99 that is none."""
+
+import json
+
+import pytest
+
+from benchmarks.decide import Row
+from benchmarks.document import Drilled, Measured, document, table
+from benchmarks.idle import Cost
+from services.sandbox.drills.names import Name
+from services.sandbox.drills.report import report, result
+from tests.unit.sandbox.drilling import incident, seen, summary
+
+
+def drilled(name: Name, count: int, *, switch: float = 8, safe_failed: int = 0) -> Drilled:
+    of = incident(detect=1, decide=0.5, switch=switch, verify=4)
+    plays = [result(seen(of=of, felt=summary(safe_failed=safe_failed))) for _ in range(count)]
+    played = report(plays, nodes=2, rate=1_000, findings=[])
+    return Drilled(name=name, report=played, command=f"equipoise sandbox --drill {name}")
+
+
+def measured(*drills: Drilled) -> Measured:
+    return Measured(
+        machine="2 cores",
+        load=0.1,
+        took_s=1_200,
+        quick=False,
+        decided=[Row(what="conclusive", nodes=2, services=2, n=9, p50_us=44, p99_us=60)],
+        drilled=drills,
+        idle=[
+            Cost(program="node-a/heartbeat", processes=1, cpu_percent=1.5, pss_mib=25),
+            Cost(program="node-a/shop", processes=1, cpu_percent=50, pss_mib=500),
+            Cost(program="node-a/haproxy", processes=2, cpu_percent=0.5, pss_mib=10),
+        ],
+        idle_s=30,
+        status_ms=[100, 120, 140],
+    )
+
+
+def both(count: int, **fields: float) -> Measured:
+    switch = fields.get("switch", 8)
+    failed = int(fields.get("safe_failed", 0))
+    return measured(
+        drilled(Name.KILL_INSTANCE, count, switch=switch, safe_failed=failed),
+        drilled(Name.HANG_INSTANCE, count),
+    )
+
+
+def test_budgets_that_are_met_are_called_so() -> None:
+    text = document(both(100), {})
+    assert "switched and read back, p50 | 11.5 ms | 15 ms | met |" in text
+    assert "switched and read back, p99 | 11.5 ms | 50 ms | met |" in text
+    assert "missed" not in text
+
+
+@pytest.mark.parametrize("fields", [{"switch": 60}, {"safe_failed": 1}])
+def test_a_budget_that_is_missed_is_called_so(fields: dict[str, float]) -> None:
+    assert "**missed**" in document(both(100, **fields), {})
+
+
+def test_fewer_than_a_hundred_have_no_p99() -> None:
+    text = document(both(20), {})
+    assert "read back, largest of 20 |" in text
+    assert "read back, p99" not in text
+
+
+def test_every_figure_has_its_n_and_its_rate_and_its_command() -> None:
+    text = document(both(20), {})
+    assert "n = 20 at 1000 requests/s" in text
+    assert "`equipoise sandbox --drill kill-instance`" in text
+    assert "| switched | 20 | 11.5 | 11.5 | - | 11.5 |" in text
+    assert "| `equipoise status` | 3 | 100.0 | 120.0 | - | 140.0 |" in text
+
+
+def test_an_idle_node_is_all_of_it_but_the_applications() -> None:
+    text = document(both(20), {})
+    assert "| **node-a without its applications** |  | 2.00 | 35.0 |" in text
+
+
+def test_what_was_found_wrong_stands_there() -> None:
+    assert "* shop/node-b: 1 of 90 safe requests failed" in document(both(20, safe_failed=1), {})
+
+
+def test_pictures_are_linked() -> None:
+    text = document(both(20), {Name.KILL_INSTANCE: "benchmarks/kill-instance.svg"})
+    assert "](benchmarks/kill-instance.svg)" in text
+
+
+def test_a_table_is_one() -> None:
+    lines = table(("a", "b"), [("1", "2")]).splitlines()
+    assert lines == ["| a | b |", "| --- | ---: |", "| 1 | 2 |"]
+
+
+def test_reports_survive_the_way_through_a_process() -> None:
+    played = drilled(Name.KILL_INSTANCE, 3).report
+    assert json.loads(json.dumps(played)) == played
