@@ -199,7 +199,8 @@ class Narrator:
             return
         after_us = wall_us(event["time"]) - self._begin_wall_us
         screen = self.show.screen
-        screen.line(telling.event_line(event, after_us, colour=screen.colour))
+        colour, width = screen.colour, screen.width
+        screen.line(telling.event_line(event, after_us, colour=colour, width=width))
 
     def begin(self) -> None:
         """Begin with another play."""

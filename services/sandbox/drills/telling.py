@@ -11,6 +11,7 @@ from shared.instant import Duration
 UP, AMBER, RED, DIM, BOLD = "38;5;39", "38;5;178", "1;38;5;203", "2", "1"
 # A state is a sign and a word; colour only helps.
 SIGNS = {"good": ("✓", UP), "plain": ("·", ""), "attention": ("▲", AMBER), "bad": ("✗", RED)}
+TEXT_MIN = 30  # characters of an event's text, however narrow the place is
 MARGIN = " " * 18  # what is not an event stands under the events' texts
 
 
@@ -67,12 +68,15 @@ def since(duration_us: Duration) -> str:
     return f"{f'+{milliseconds(duration_us):,.1f} ms':>14}"
 
 
-def event_line(event: Event, after_us: Duration, *, colour: bool) -> str:
-    """Return the line of one event."""
+def event_line(event: Event, after_us: Duration, *, colour: bool, width: int | None = None) -> str:
+    """Return the line of one event; where lines have a width, what does not fit is left out."""
     sign, style = SIGNS[event["level"]]
     who = f"{event['member']} {event['program'].replace('-', '_')}"
-    head = painted(DIM, f"{since(after_us)}  {who:<24}", colour=colour)
-    return f"{head} {painted(style, sign, colour=colour)} {event['text']}"
+    head = f"{since(after_us)}  {who:<24}"
+    text = event["text"]
+    if width is not None and len(head) + 3 + len(text) > width:
+        text = text[: max(width - len(head) - 4, TEXT_MIN)] + "…"
+    return f"{painted(DIM, head, colour=colour)} {painted(style, sign, colour=colour)} {text}"
 
 
 def act_line(words: str, at: str = "", *, colour: bool) -> str:

@@ -39,6 +39,13 @@ def test_an_event_is_a_line_that_begins_with_when_and_who() -> None:
     assert line == "       +4.2 ms  node-a health_probe      ✗ shop failed"
 
 
+def test_an_event_fits_into_a_terminal() -> None:
+    failed = event("x", "shop failed " * 20, level="bad")
+    lines = [telling.event_line(failed, 0, colour=False, width=width) for width in (80, 120, 1)]
+    assert [len(line) for line in lines] == [80, 120, 74]
+    assert all(line.endswith("…") for line in lines)
+
+
 def test_without_colour_there_are_no_escapes_and_with_it_the_text_is_the_same() -> None:
     played = report([result(seen())], nodes=2, rate=200, findings=[])
     plain = "\n".join(telling.summary_table(played, colour=False))
