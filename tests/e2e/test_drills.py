@@ -4,6 +4,7 @@ Half of these tests are about the drills themselves: a harness that cannot fail 
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from math import sqrt
@@ -14,7 +15,7 @@ import pytest
 
 from services.sandbox.audit import distribution
 from services.sandbox.control import SOCKET
-from services.sandbox.drills.catalogue import DRILLS, Aim, Hang, Injected
+from services.sandbox.drills.catalogue import DRILLS, Aim, Hang, Injected, Kill
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import Patience
 from services.sandbox.drills.scene import Scene
@@ -48,6 +49,7 @@ PHASES = ["detect", "decide", "switch", "verify"]
 # How far a count may lie from what is expected, in standard deviations of fair chance. HAProxy
 # takes turns and is far more even; at 5, chance alone fails once in 1.7 million.
 DEVIATIONS_MAX = 5
+CLOCKS_APART_MS = 1.0  # the time of day and the monotonic clock are read one after the other
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +176,28 @@ def test_the_command_line_tells_what_happened(cluster: RunningSandbox) -> None:
     assert code == 0
     assert play["sentence"] is not None
     assert play["sentence"] in " ".join(out.split())
+
+
+def test_nothing_is_called_switched_before_haproxy_says_so(cluster: RunningSandbox) -> None:
+    """Ask both HAProxys again and again: the claim may come later than the truth, never earlier."""
+    unswitched: list[float] = []
+
+    class Watched(Kill):
+        async def inject(self, scene: Scene, aim: Aim) -> Injected:
+            injected = await super().inject(scene, aim)
+            while True:
+                asked_at = scene.clock.now()
+                if all(
+                    seen[aim.service][aim.node] == 0 for seen in (await scene.weights()).values()
+                ):
+                    return injected
+                unswitched.append((asked_at - injected.begin_at) / MILLISECOND)
+
+    play = played(cluster, Watched(), SHOP_ON_B)
+    assert play["ok"], play["findings"]
+    assert play["switched_ms"] is not None
+    assert unswitched, "the fault was dealt with before it was made"
+    assert unswitched[-1] <= play["switched_ms"] + CLOCKS_APART_MS
 
 
 def test_with_the_switchers_switched_off_a_drill_fails_and_says_why(
@@ -311,6 +335,20 @@ def test_killed_with_9_in_the_middle_of_a_drill_it_leaves_nothing() -> None:
         launcher.kill()
         launcher.wait()
         wait_until(lambda: not in_namespace(namespace), "no process is left")
+
+
+def test_whoever_reads_may_leave() -> None:
+    with runtime_directory() as runtime, tempfile.TemporaryFile() as talk:
+        inside, outside = os.pipe()
+        with (
+            os.fdopen(outside, "wb") as said_here,
+            launched(("--drill", "kill-instance"), runtime, said_here, talk=talk) as launcher,
+        ):
+            said_here.close()
+            os.read(inside, 1)
+            os.close(inside)
+            assert launcher.wait(60) == 141
+        assert "Traceback" not in read_from(talk)
 
 
 def test_interrupted_drills_are_no_success() -> None:

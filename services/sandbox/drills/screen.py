@@ -1,6 +1,7 @@
 """Where people read: lines, and on a terminal one line of progress that comes and goes."""
 
 import asyncio
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
@@ -15,6 +16,11 @@ class Screen:
         self._live = stream.isatty()
         self._progress = ""
         self.colour = self._live and "NO_COLOR" not in environ and environ.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int | None:
+        """How many columns there are; None where lines may be as long as they are."""
+        return shutil.get_terminal_size().columns if self._live else None
 
     def line(self, text: str = "") -> None:
         """Say something."""

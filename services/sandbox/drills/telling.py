@@ -1,7 +1,8 @@
 """What people are told of drills: lines of text out of events and results, all pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.sandbox.audit import Summary
 from services.sandbox.drills.report import PHASES, DrillResult, Report, milliseconds
@@ -11,6 +12,7 @@ from shared.instant import Duration
 UP, AMBER, RED, DIM, BOLD = "38;5;39", "38;5;178", "1;38;5;203", "2", "1"
 # A state is a sign and a word; colour only helps.
 SIGNS = {"good": ("✓", UP), "plain": ("·", ""), "attention": ("▲", AMBER), "bad": ("✗", RED)}
+TEXT_MIN = 30  # characters of an event's text, however narrow the place is
 MARGIN = " " * 18  # what is not an event stands under the events' texts
 
 
@@ -67,12 +69,15 @@ def since(duration_us: Duration) -> str:
     return f"{f'+{milliseconds(duration_us):,.1f} ms':>14}"
 
 
-def event_line(event: Event, after_us: Duration, *, colour: bool) -> str:
-    """Return the line of one event."""
+def event_line(event: Event, after_us: Duration, *, colour: bool, width: int | None = None) -> str:
+    """Return the line of one event; where lines have a width, what does not fit is left out."""
     sign, style = SIGNS[event["level"]]
     who = f"{event['member']} {event['program'].replace('-', '_')}"
-    head = painted(DIM, f"{since(after_us)}  {who:<24}", colour=colour)
-    return f"{head} {painted(style, sign, colour=colour)} {event['text']}"
+    head = f"{since(after_us)}  {who:<24}"
+    text = event["text"]
+    if width is not None and len(head) + 3 + len(text) > width:
+        text = text[: max(width - len(head) - 4, TEXT_MIN)] + "…"
+    return f"{painted(DIM, head, colour=colour)} {painted(style, sign, colour=colour)} {text}"
 
 
 def act_line(words: str, at: str = "", *, colour: bool) -> str:
@@ -211,16 +216,16 @@ def _findings(report: Report, *, colour: bool) -> list[str]:
     return [f"{cross} {text}" for text in (*found, *report["findings"])]
 
 
-def next_steps(command: str, last: str | None, targets: Mapping[str, str]) -> Sequence[str]:
-    """Return what to try on a cluster that goes on running; `targets` are a service and a node."""
-    service, node = targets["service"], targets["node"]
+def next_steps(command: str, last: str | None, service: str, journal: Path) -> Sequence[str]:
+    """Return what to try on a cluster that goes on running, and with an instance's journal."""
+    node = journal.parent.name
     tries = [
         (f"{command} status -w", "what is going on, live"),
         (f"{command} events -f", "what happens, a line for each change"),
         (f"{command} explain {last or 'last'}", "why it moved, and what it cost"),
         (f"{command} rules", "what every load balancer was told, and does"),
         (f"{command} why {service}/{node}", "why an instance is in its state"),
-        (f"pkill -9 -f 'name {service} --node {node}'", "kill an instance yourself"),
+        (f"pkill -9 -f {journal}", f"kill {service} on {node} yourself"),
         (f"{command} failover {node} --reason 'let us see' --yes", "move a node's load away"),
         (f"{command} failback {node} --reason 'seen' --yes", "and bring it home"),
     ]

@@ -1,5 +1,7 @@
 """What people are told: each thing once, in lines that stand in columns."""
 
+from pathlib import Path
+
 from services.sandbox.drills import telling
 from services.sandbox.drills.report import report, result
 from tests.unit.sandbox.drilling import audit, event, incident, seen, summary
@@ -37,6 +39,13 @@ def test_readiness_is_told_when_it_turns() -> None:
 def test_an_event_is_a_line_that_begins_with_when_and_who() -> None:
     line = telling.event_line(event("x", "shop failed", level="bad"), 4_200, colour=False)
     assert line == "       +4.2 ms  node-a health_probe      ✗ shop failed"
+
+
+def test_an_event_fits_into_a_terminal() -> None:
+    failed = event("x", "shop failed " * 20, level="bad")
+    lines = [telling.event_line(failed, 0, colour=False, width=width) for width in (80, 120, 1)]
+    assert [len(line) for line in lines] == [80, 120, 74]
+    assert all(line.endswith("…") for line in lines)
 
 
 def test_without_colour_there_are_no_escapes_and_with_it_the_text_is_the_same() -> None:
@@ -90,7 +99,8 @@ def test_what_was_handled_is_told_by_its_phases() -> None:
 
 
 def test_the_next_steps_name_what_is_really_there() -> None:
-    lines = telling.next_steps("bin/equipoise", "ABC", {"service": "shop", "node": "node-c"})
-    text = "\n".join(lines)
+    victim = Path("/run/one/node-c/shop.journal")
+    text = "\n".join(telling.next_steps("bin/equipoise", "ABC", "shop", victim))
     assert "bin/equipoise explain ABC" in text
     assert "bin/equipoise failover node-c" in text
+    assert "pkill -9 -f /run/one/node-c/shop.journal" in text
