@@ -57,11 +57,18 @@ def _mirror(state: State, service: str, instances: Mapping[str, Instance]) -> di
 
 
 def mirror_server(state: State, service: str, instances: Mapping[str, Instance]) -> str | None:
-    """Return the node whose instance serves: the home, else the first that can."""
+    """Return the node whose instance serves: the home, else the first that can.
+
+    While automation is paused, and where all are bad, who serves goes on as long as it can: a plan
+    that is made for another reason must not move traffic beside it.
+    """
     home = state.cluster.services[service].home
     order = [home, *(name for name in state.cluster.nodes if name != home)]
     able = [name for name in order if instances[name].state in SERVING_STATES]
     well = [name for name in able if instances[name].state is not InstanceState.HELD]
+    stays = [name for name in able if state.plan.services[service][name].weight]
+    if stays and (state.paused or not well):
+        return stays[0]
     return next(iter(well or able), None)
 
 

@@ -147,6 +147,21 @@ def test_while_paused_automation_moves_nothing_and_afterwards_it_does() -> None:
     assert play.admissions()["node-b"] is OUT
 
 
+def test_while_paused_the_end_of_a_drain_moves_no_mirror() -> None:
+    play = Play(cluster=cluster_of(service("orders", Mode.MIRROR), nodes=4))
+    play.refuse("node-a", "orders")
+    assert play.admissions("orders")["node-b"] is SERVING
+    assert play.ask(Verb.PAUSE).answer is Answer.ACCEPTED
+    assert play.ask(Verb.MAINTENANCE_START, "node-c").answer is Answer.ACCEPTED
+    play.refuse("node-b", "orders")
+    play.pass_by(60 * SECOND)
+    assert play.admissions("orders")["node-c"] is OUT
+    assert play.admissions("orders")["node-b"] is SERVING
+    assert play.ask(Verb.RESUME).answer is Answer.ACCEPTED
+    play.pass_by(SECOND)
+    assert play.admissions("orders")["node-d"] is SERVING
+
+
 def test_a_failed_instance_under_maintenance_returns_only_after_both() -> None:
     play = Play()
     play.refuse("node-b")
