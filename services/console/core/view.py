@@ -14,7 +14,7 @@ Rule 4: what is live replaces what is remembered; the past, read in the backgrou
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, assert_never
 
 from services.console.core.state import (
@@ -31,6 +31,7 @@ from services.console.core.state import (
 from services.console.core.story import tell
 from services.console.core.words import short, wall_of
 from shared.cluster import Cluster
+from shared.frozen import replace
 from shared.instant import HOUR, MINUTE, SECOND, Duration, Instant
 from shared.messages.codec import Envelope
 from shared.messages.facts import (

@@ -16,8 +16,9 @@ because the refusal that makes it conclusive comes with the next or the one afte
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from shared.frozen import replace
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 # Two for the time-out of confirmations, one for a lost connection, one for a late sample.

@@ -5,8 +5,9 @@ at its return, and after its kept connection was lost. An instance that is down 
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from shared.frozen import replace
 from shared.instant import SECOND, Duration, Instant
 
 SHOWN_MAX = 128  # characters: longer ones are compared by their hash

@@ -5,7 +5,7 @@ A death:        LinkLost -> Ask -> Ended(refused)
 A hang:         Woke -> Ask, half a time-out -> Woke -> Ask, Ended(time-out), Ended(time-out)
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from services.health_probe.core import asking, identity, judgement, link
@@ -30,6 +30,7 @@ from services.health_probe.core.identity import Identity
 from services.health_probe.core.judgement import Judgement, Sample
 from services.health_probe.core.link import Link, Phase
 from shared.cluster import Service
+from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.health import Sign, Verdict
 

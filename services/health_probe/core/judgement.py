@@ -14,11 +14,12 @@ abstain from this instance until a sample of it can be judged.
        +-- a refusal, or fall bad ----------------------^
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.health_probe.core import answers
 from services.health_probe.core.signs import Outcome, shown
 from shared.cluster import Probe
+from shared.frozen import replace
 from shared.instant import Duration, Instant
 from shared.messages.health import Grade, Sign, Verdict
 

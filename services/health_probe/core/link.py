@@ -12,9 +12,10 @@ Rule 4: a link is only opened to an instance that just answered well and whose t
 so that a trial cannot hold up clients for longer than half of it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 
+from shared.frozen import replace
 from shared.instant import MINUTE, SECOND, Duration, Instant
 
 LIFE_MIN = 1 * SECOND  # the shortest idle time-outs of servers are seconds

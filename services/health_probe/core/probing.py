@@ -9,7 +9,7 @@ Rule 3: nothing is kept that grows: probes under way, evidence to be traced, all
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from services.health_probe.core import answers, asking, judgement
@@ -28,6 +28,7 @@ from services.health_probe.core.events import (
 )
 from services.health_probe.core.instance import Instance, take
 from shared.cluster import Cluster
+from shared.frozen import replace
 from shared.instant import SECOND, Instant
 from shared.messages.facts import Incident
 from shared.messages.health import Evidence, Grade, Picture, Sign, Verdict

@@ -22,11 +22,12 @@ delay the news of a death by as much as it has withheld. Who can do that can als
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from services.heartbeat.core.datagram import ECHOES_MAX, Datagram, Echo, Rejection
 from shared.cluster import Cluster
+from shared.frozen import replace
 from shared.instant import MILLISECOND, Duration, Instant
 from shared.messages.health import Heartbeat
 

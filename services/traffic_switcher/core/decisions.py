@@ -24,7 +24,6 @@ This file has the way of a command and the clock; `following` has rules 5 to 7.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from services.traffic_switcher.core import following
@@ -61,6 +60,7 @@ from services.traffic_switcher.core.state import (
     Verify,
 )
 from shared.cluster import Cluster
+from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.traffic import Command, Failover, Plan, Refused, Stage
 from shared.rules import original, serving

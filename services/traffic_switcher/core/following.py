@@ -5,7 +5,6 @@ is left alone; a service is never left empty.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -33,6 +32,7 @@ from services.traffic_switcher.core.state import (
     elapsed,
 )
 from services.traffic_switcher.core.steps import TAKING, Change, Step, steps
+from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.traffic import Applied, Drift, Measured, Plan, Stage
 from shared.rules import Admission, Rule, Rules, digest, original_of
