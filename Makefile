@@ -40,8 +40,8 @@ unit: setup ## The fast tests only
 	$(BIN)/python -m pytest -q tests/unit tests/properties tests/golden
 
 .PHONY: simulate
-simulate: setup ## All cores together under seeded faults: make simulate SEEDS=10000 FROM=0
-	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)
+simulate: setup ## All cores together under seeded faults: SEEDS=1000 FROM=0 REPLAY=seed
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(if $(REPLAY),--replay $(REPLAY))
 
 .PHONY: demo
 demo: setup ## Break a real cluster on this machine and watch it cope, until Ctrl-C (ONCE=1 make demo: and end)
@@ -58,3 +58,4 @@ golden: setup ## Record a golden file for every new type of message
 .PHONY: docs
 docs: setup ## Write the documents that are made from the code
 	$(BIN)/python -m shared.settings
+	$(BIN)/python -m services.cli.reference
