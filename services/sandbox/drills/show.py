@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.sandbox.audit import Summary, audit_orders
+from services.sandbox.configuration import SERVICES
 from services.sandbox.control import SOCKET, ControlClient
 from services.sandbox.drills import telling
 from services.sandbox.drills.catalogue import DRILLS, Aim, Injected
@@ -23,8 +24,9 @@ from services.sandbox.drills.play import PATIENCE, Play, until_fit
 from services.sandbox.drills.report import DrillResult, Report, report, wall_us
 from services.sandbox.drills.scene import Scene
 from services.sandbox.drills.screen import Screen
+from services.sandbox.network import node_names
 from services.sandbox.options import Options, Output
-from services.sandbox.parts import read_journals
+from services.sandbox.parts import journal, read_journals
 from services.sandbox.supervisor import Stage
 from shared.api import Event, IncidentView
 from shared.clock import Clock
@@ -147,12 +149,13 @@ class Show:
 
     def _leave(self, last: str | None) -> None:
         """Say what to do with a cluster that goes on running."""
-        nodes = [path.parent.name for path in sorted(self.folder.glob("node-*/api.sock"))]
-        targets = {"service": "shop", "node": nodes[-1] if nodes else "node-b"}
+        service = SERVICES[0].name
+        last_node = node_names(self.options.nodes)[-1]
+        victim = journal(self.folder, last_node, service)
         self.screen.line()
         self.screen.line("The cluster goes on running. In another terminal, try:")
         self.screen.line()
-        self.screen.lines(telling.next_steps(self._command(), last, targets))
+        self.screen.lines(telling.next_steps(self._command(), last, service, victim))
         self.screen.line()
         self.screen.line("Ctrl-C ends it and leaves nothing behind.")
 

@@ -1,7 +1,8 @@
 """What people are told of drills: lines of text out of events and results, all pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.sandbox.audit import Summary
 from services.sandbox.drills.report import PHASES, DrillResult, Report, milliseconds
@@ -215,16 +216,16 @@ def _findings(report: Report, *, colour: bool) -> list[str]:
     return [f"{cross} {text}" for text in (*found, *report["findings"])]
 
 
-def next_steps(command: str, last: str | None, targets: Mapping[str, str]) -> Sequence[str]:
-    """Return what to try on a cluster that goes on running; `targets` are a service and a node."""
-    service, node = targets["service"], targets["node"]
+def next_steps(command: str, last: str | None, service: str, journal: Path) -> Sequence[str]:
+    """Return what to try on a cluster that goes on running, and with an instance's journal."""
+    node = journal.parent.name
     tries = [
         (f"{command} status -w", "what is going on, live"),
         (f"{command} events -f", "what happens, a line for each change"),
         (f"{command} explain {last or 'last'}", "why it moved, and what it cost"),
         (f"{command} rules", "what every load balancer was told, and does"),
         (f"{command} why {service}/{node}", "why an instance is in its state"),
-        (f"pkill -9 -f 'name {service} --node {node}'", "kill an instance yourself"),
+        (f"pkill -9 -f {journal}", f"kill {service} on {node} yourself"),
         (f"{command} failover {node} --reason 'let us see' --yes", "move a node's load away"),
         (f"{command} failback {node} --reason 'seen' --yes", "and bring it home"),
     ]

@@ -1,5 +1,7 @@
 """What people are told: each thing once, in lines that stand in columns."""
 
+from pathlib import Path
+
 from services.sandbox.drills import telling
 from services.sandbox.drills.report import report, result
 from tests.unit.sandbox.drilling import audit, event, incident, seen, summary
@@ -97,7 +99,8 @@ def test_what_was_handled_is_told_by_its_phases() -> None:
 
 
 def test_the_next_steps_name_what_is_really_there() -> None:
-    lines = telling.next_steps("bin/equipoise", "ABC", {"service": "shop", "node": "node-c"})
-    text = "\n".join(lines)
+    victim = Path("/run/one/node-c/shop.journal")
+    text = "\n".join(telling.next_steps("bin/equipoise", "ABC", "shop", victim))
     assert "bin/equipoise explain ABC" in text
     assert "bin/equipoise failover node-c" in text
+    assert "pkill -9 -f /run/one/node-c/shop.journal" in text
