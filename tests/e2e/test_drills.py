@@ -5,11 +5,12 @@ Half of these tests are about the drills themselves: a harness that cannot fail 
 
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -251,29 +252,31 @@ def test_a_fault_that_was_not_there_makes_a_drill_fail(cluster: RunningSandbox) 
     assert play["restored"]
 
 
-def test_weights_of_3_to_1_are_kept_before_during_and_after_a_demonstration() -> None:
-    line = ("--rate", "300", "--capacities", "300,100", "--drill", "error-instance")
+def test_three_nodes_keep_weights_of_3_to_1_before_during_and_after_a_demonstration() -> None:
+    original = {"node-a": 3 / 5, "node-b": 1 / 5, "node-c": 1 / 5}
+    line = ("--nodes", "3", "--rate", "300", "--capacities", "300,100", "--drill", "error-instance")
     with running_sandbox(*line) as running:
         wait_until(lambda: "goes on running" in running.story(), "it stays", 60 * SECOND)
         assert_story(running.story())
-        assert_share(records_of(running, 2 * SECOND), "shop", {"node-a": 0.75, "node-b": 0.25})
+        assert_share(records_of(running, 2 * SECOND), "shop", original)
         running.control.hold("node-b/shop")
         running.control.send("node-b/shop", "KILL")
         wait_until(
             lambda: said(running, "incidents")["incidents"][0]["state"] == "handled",
             "the incident is handled",
         )
-        assert_share(records_of(running, SECOND), "shop", {"node-a": 1, "node-b": 0})
+        during = records_of(running, SECOND)
+        assert_share(during, "shop", {"node-a": 3 / 4, "node-b": 0, "node-c": 1 / 4})
         running.control.release("node-b/shop")
         until_ready_for_drills(running)
-        assert_share(records_of(running, 2 * SECOND), "shop", {"node-a": 0.75, "node-b": 0.25})
+        assert_share(records_of(running, 2 * SECOND), "shop", original)
 
 
 def assert_story(story: str) -> None:
     """Look for everything that a person is told."""
     for part in (
-        "▶ shop on node-b answers 500 to everything",  # what was done to it
-        "▲ shop/node-b: home → suspect",  # what happened, a line each
+        "▶ shop on node-c answers 500 to everything",  # what was done to it
+        "▲ shop/node-c: home → suspect",  # what happened, a line each
         "clients since the fault:",  # what clients felt
         "✓ error-instance: ",
         "Incident ",  # the explanation
@@ -282,16 +285,6 @@ def assert_story(story: str) -> None:
         "Ctrl-C ends it",
     ):
         assert part in story, story
-
-
-def test_three_nodes_lose_one_instance_and_nothing_else() -> None:
-    thirds = dict.fromkeys(("node-a", "node-b", "node-c"), 1 / 3)
-    with running_sandbox("--rate", "300", "--nodes", "3") as running:
-        until_ready_for_drills(running)
-        assert_share(records_of(running, 2 * SECOND), "shop", thirds)
-        play = played(running, DRILLS[Name.KILL_INSTANCE], Aim(service="shop", node="node-c"))
-        assert play["ok"], play["findings"]
-        assert_share(records_of(running, 2 * SECOND), "shop", thirds)
 
 
 def test_two_at_once_each_play_a_drill_and_only_one_has_done_an_order_twice() -> None:
@@ -304,17 +297,22 @@ def test_two_at_once_each_play_a_drill_and_only_one_has_done_an_order_twice() ->
         launched((*line, "--name", "one"), runtime, said_1, talk=talk) as first,
         launched((*line, "--name", "two"), runtime, said_2, talk=talk) as second,
     ):
-        order = plant_a_double(runtime / "equipoise" / "two")
+        order = plant_a_double(second, runtime / "equipoise" / "two", talk)
         good, bad = ended(first, said_1, talk), ended(second, said_2, talk)
     assert (good.code, json.loads(good.out)["findings"]) == (0, []), good.talk
     assert bad.code == 1
     assert json.loads(bad.out)["findings"] == [f"1 POSTs were done twice, such as {order}"]
 
 
-def plant_a_double(folder: Path) -> str:
+def plant_a_double(launcher: subprocess.Popen[bytes], folder: Path, talk: IO[bytes]) -> str:
     """Write an order that one instance did into another's journal, as if both had done it."""
     done, other = (journal(folder, node, "orders") for node in ("node-a", "node-b"))
-    wait_until(lambda: done.exists() and done.stat().st_size > 64, "orders are done", 60 * SECOND)
+    wait_until(
+        lambda: launcher.poll() is not None or (done.exists() and done.stat().st_size > 64),
+        "orders are done",
+        60 * SECOND,
+    )
+    assert launcher.poll() is None, read_from(talk)
     order = done.read_text().split()[0]
     with other.open("a") as file:
         file.write(f"{order}\n")
