@@ -36,9 +36,9 @@ def test_a_killed_instance_is_one_trace_of_all_services_whose_phases_add_up() ->
     assert sum(span.duration_us for span in phases) == whole
 
     detect, _, switch, verify = phases
-    (probe, *_) = children_of(detect, spans)
-    assert probe.resource["service.name"] == "equipoise-health_probe"
-    assert probe.resource["service.instance.id"] == "node-b"
+    probes = children_of(detect, spans)
+    assert probes, "whoever gave the evidence shows its probe"
+    assert {span.resource["service.name"] for span in probes} == {"equipoise-health_probe"}
     for phase in (switch, verify):
         members = {span.resource["service.instance.id"] for span in children_of(phase, spans)}
         assert members == {"node-a", "node-b"}, f"{phase.name} has a span for every node"

@@ -65,9 +65,12 @@ def _commands(step: Step) -> tuple[str, ...]:
         case Change.DRAIN:
             return (f"set server {server} state drain",)
         case Change.CLOSE:
-            # Maintenance alone would leave open requests where they are: only services that
-            # HAProxy itself may mark down have `on-marked-down shutdown-sessions`.
-            return (f"set server {server} state maint", f"shutdown sessions server {server}")
+            # Where HAProxy itself may mark a server down, `on-marked-down shutdown-sessions` ends
+            # its sessions with the maintenance, and safe requests are being repeated already:
+            # ending sessions once more would end the repeats (seen: two GETs of 40,000).
+            close = f"set server {server} state maint"
+            end = f"shutdown sessions server {server}"
+            return (close, end) if step.ends_sessions else (close,)
 
 
 def read(answer: str, exchange: Exchange, *, current: str) -> Installation:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from services.traffic_switcher.core.installed import Gate, Instance, Target, targets
 from shared.cluster import Cluster, Mode
+from shared.frozen import replace
 from shared.rules import Admission, Rule, Rules
 
 SERVICE_OF = 0  # of a Target
@@ -36,6 +37,7 @@ class Step:
     target: Target
     change: Change
     weight: int = 0  # for WEIGH
+    ends_sessions: bool = False  # for CLOSE: HAProxy would leave open requests where they are
 
     def __str__(self) -> str:
         service, node = self.target
@@ -61,6 +63,8 @@ def steps(
             for step in _toward(target, rule, shown[target], drained=target in drained)
         ]
         mirror = cluster.services[name].mode is Mode.MIRROR
+        if mirror:
+            every = [replace(s, ends_sessions=s.change is Change.CLOSE) for s in every]
         found += sorted(every, key=lambda step: (step.change in TAKING) == mirror)
     return tuple(found)
 

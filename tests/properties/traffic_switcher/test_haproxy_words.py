@@ -53,7 +53,10 @@ def test_the_whole_answer_is_understood() -> None:
 def test_no_line_is_longer_than_haproxy_reads_and_no_step_is_lost(
     drawn: list[tuple[Change, int]],
 ) -> None:
-    steps = [Step(("shop" * 8, "node" * 8), change, weight) for change, weight in drawn]
+    steps = [
+        Step(("shop" * 8, "node" * 8), change, weight, ends_sessions=change is Change.CLOSE)
+        for change, weight in drawn
+    ]
     lines = exchanges(steps)
     assert all(len(exchange.line) <= LINE_MAX + 200 for exchange in lines)
     said = [command for exchange in lines for command in exchange.changes]
