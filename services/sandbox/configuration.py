@@ -85,8 +85,8 @@ jetstream {{
   store_dir: "{store}"
   max_mem: 64MB
   max_file: 512MB
-  # What is kept is a record that nobody decides by, and every member of a sandbox shares one disk:
-  # a write to it for every event would hold up the switchers' own writes of plans.
+  # What is kept can be lost: every switcher has its plan on its own disk. All members of a sandbox
+  # share one disk, and a write for every event would hold up the switchers' writes of plans.
   sync_interval: 1s
 }}
 """
