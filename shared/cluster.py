@@ -4,10 +4,15 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from shared.instant import Duration
+from shared.instant import MILLISECOND, SECOND, Duration
+
+# A lease that is left to us (`lease: auto`) lies between these; what is fixed in the file may be
+# shorter (the profile `fast`), never longer. The longest bounds what a starting arbiter waits.
+LEASE_SHORTEST_US: Duration = 200 * MILLISECOND
+LEASE_LONGEST_US: Duration = SECOND
 
 
 class Mode(StrEnum):
@@ -38,6 +43,17 @@ class Node:
     name: str
     address: str
     capacity: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualIp:
+    """An address that clients use, held by one node at a time."""
+
+    name: str
+    address: str  # IPv4 or IPv6, as `ipaddress` writes it
+    prefix: int  # of the subnet that it lies in
+    home: str  # the node it belongs on
+    interface: str | None = None  # None: the one that has the subnet, whatever it is called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +90,16 @@ class Service:
     limit_per_s: int | None  # requests/s one instance takes on a node of capacity 100
     probe: Probe
     identity: Identity | None
+    vips: tuple[str, ...] = ()  # where clients reach it, beside the nodes' own addresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatSettings:
-    """How nodes say that they are alive."""
+    """How nodes say that they are alive, and for how long that lets them hold an address."""
 
     every_us: Duration
     port: int
+    lease_us: Duration | None = None  # None means auto: follows the gaps between a node's beats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +114,7 @@ class Policy:
     moves_max: int  # automatic moves per target within the window, then advise only
     moves_window_us: Duration
     override_max_us: Duration  # no person's override lasts longer
+    node_after_us: Duration = 30 * SECOND  # as `after_us`, for a node and the VIPs it comes home to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +129,7 @@ class Cluster:
     policy: Policy
     bus_servers: tuple[str, ...]
     configuration: str  # hash of the file's meaning: nodes that differ are reported
+    vips: Mapping[str, VirtualIp] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from shared.instant import Duration
 from shared.messages.health import Grade, Sign
+from shared.messages.leases import Term
 from shared.messages.traffic import Plan
 from shared.rules import Rule
 
@@ -54,6 +55,66 @@ class ServiceChanged:
     incident: str | None = None
 
 
+class VipState(StrEnum):
+    """Where a virtual IP stands."""
+
+    HELD = "held"  # its holder's guard is open, and a request through it was answered
+    TAKING = "taking"  # granted to its holder, not yet answered there
+    WAITING = "waiting"  # nobody may have it before the old holder's lease has certainly ended
+    DARK = "dark"  # nobody holds it and nobody could
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VipChanged:
+    """A VIP was given to another node."""
+
+    vip: str
+    before: str | None
+    holder: str
+    term: Term
+    reason: str
+    incident: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VipMove:
+    """A VIP that an incident moved."""
+
+    vip: str
+    address: str
+    before: str
+    after: str
+    waited_us: Duration = 0  # for the old holder's lease to end, after the decision was possible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VipBelief:
+    """What the arbiter believes of one VIP."""
+
+    address: str
+    home: str
+    holder: str
+    term: Term
+    state: VipState
+    reason: str  # why it is there
+    waiting_for: str  # "" nothing; "node-a healthy for 12 of 30 s"; "the lease of node-b"
+    since_us: Duration
+    incident: str | None = None
+    lease_us: Duration = 0  # the length that its holder is granted
+    answered_age_us: Duration | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VipTakeover:
+    """Whether another node could take one VIP over if its holder failed now."""
+
+    vip: str
+    holder: str
+    to: tuple[str, ...]  # those that could, the best first
+    ready: bool
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Takeover:
     """Whether the others could take one service over if one node failed now."""
@@ -72,6 +133,7 @@ class Readiness:
 
     ready: bool
     takeovers: tuple[Takeover, ...]
+    vips: tuple[VipTakeover, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +156,13 @@ class NodeBelief:
     applied: tuple[int, int] | None  # the newest plan its switcher has installed
     reason: str
     since_us: Duration
+    signals: tuple[
+        str, ...
+    ] = ()  # what speaks for its death, in words: "silent on the bus for ..."
+    waiting_for: str = ""  # what its return needs
+    incident: str | None = None
+    lease_us: Duration = 0  # the length that it is granted
+    gap_us: Duration = 0  # the longest gap between its beats that the length follows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +194,7 @@ class Situation:
     alarms: tuple[
         str, ...
     ]  # sentences: fail open, bounded, refused, drift, differing configuration
+    vips: Mapping[str, VipBelief] = field(default_factory=dict)
 
 
 class IncidentState(StrEnum):
@@ -197,6 +267,7 @@ class Incident:
     )  # node -> digest read back at the end
     owner: str = ""  # of a planned one
     relapses: int = 0
+    vips: tuple[VipMove, ...] = ()  # a node's incident: service is "" where it is about several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

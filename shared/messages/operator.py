@@ -32,6 +32,8 @@ class OperatorRequest:
     dry_run: bool = False
     force: bool = False  # a person insists where we refuse for safety
     expects: tuple[int, int] | None = None  # the plan the person saw: refused if it has changed
+    vip: str | None = None
+    to: str | None = None  # failover of a VIP: to this node; None: the arbiter chooses
 
 
 class Answer(StrEnum):
@@ -57,3 +59,5 @@ class OperatorAnswer:
     after: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     undo: str = ""
     warnings: tuple[str, ...] = ()  # sentences: "node-a would carry 140 % of its limit"
+    vips_before: Mapping[str, str] = field(default_factory=dict)  # VIP -> holder
+    vips_after: Mapping[str, str] = field(default_factory=dict)

@@ -19,8 +19,10 @@ from shared.messages.facts import (
     Readiness,
     ServiceChanged,
     Situation,
+    VipChanged,
 )
 from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import ClaimSeen, Grant, Held, LeaseBeat
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.traffic import (
     Applied,
@@ -59,6 +61,11 @@ Message: TypeAlias = (
     | IncidentClosed
     | OperatorRequest
     | OperatorAnswer
+    | LeaseBeat
+    | Grant
+    | Held
+    | ClaimSeen
+    | VipChanged
 )
 
 
@@ -128,6 +135,11 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(OperatorRequest, "operator.request.v1", "operator.{verb}", kept=True, said_by="console"),
     Row(OperatorAnswer, "operator.answer.v1", "", kept=False, said_by="arbiter"),
+    Row(LeaseBeat, "lease.beat.v1", "beat.{node}", kept=False, said_by="traffic_switcher"),
+    Row(Grant, "lease.grant.v1", "grant.{node}", kept=False, said_by="arbiter"),
+    Row(Held, "vip.held.v1", "held.{node}", kept=True, said_by="traffic_switcher"),
+    Row(ClaimSeen, "vip.claim.v1", "claim.{node}", kept=True, said_by="traffic_switcher"),
+    Row(VipChanged, "vip.changed.v1", "vip.{vip}", kept=True, said_by="arbiter"),
 )
 
 BY_MESSAGE: dict[type[Message], Row] = {row.message: row for row in TABLE}

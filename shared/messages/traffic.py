@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shared.instant import Duration
+from shared.messages.leases import Term
 from shared.rules import Rule
 
 
@@ -28,6 +29,29 @@ class Override:
     since_wall_us: int
     until_wall_us: int
     incident: str | None = None
+    vip: str | None = None  # a failover of one VIP: it stays off `node`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a VIP is to be. It gives nobody anything: only a grant of this term does."""
+
+    holder: str
+    term: Term  # of the plan that gave it to the holder
+    previous: str | None = None  # whose open connections the holder hands over to it, and
+    drain_us: Duration = 0  # for how long; 0 of a move that was not planned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """What the next arbiter must know about a node that was lost or that is on its way back."""
+
+    node: str
+    incident: str | None  # the open incident
+    cause: str
+    opened_wall_us: int
+    relapses: int
+    moves_us: tuple[Duration, ...]  # ages of the automatic moves of VIPs to or from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +78,8 @@ class Plan:
     incident: str | None = None  # the incident it was made for
     overrides: tuple[Override, ...] = ()
     records: tuple[Record, ...] = ()
+    vips: Mapping[str, Placement] = field(default_factory=dict)
+    nodes: tuple[NodeRecord, ...] = ()
 
     @property
     def number(self) -> tuple[int, int]:

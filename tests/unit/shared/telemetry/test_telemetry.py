@@ -77,6 +77,8 @@ class TestIds:
             "command.drain.v1",
             "command.restore.v1",
             "traffic.applied.v1",
+            "vip.held.v1",
+            "vip.changed.v1",
             "service.changed.v1",
             "incident.opened.v1",
             "incident.updated.v1",

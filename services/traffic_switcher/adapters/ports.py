@@ -1,0 +1,102 @@
+"""What holding a VIP needs of the machine: the interfaces of the guard, the addresses, the wire.
+
+Each has one real adapter beside it, and a fake in tests/fakes that passes the same tests.
+All addresses are text as `ipaddress` writes it; all of them are VIPs of the configuration.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.instant import MILLISECOND, Duration
+
+# A permit lives so long (rule 4 of docs/vip-safety.md), and every lease is cut by as much:
+# whatever happens between reading the clock and the kernel's commit takes less, or is refused.
+PERMIT_US: Duration = 20 * MILLISECOND
+
+
+class Guard(Protocol):
+    """The kernel's gate for VIPs: what is not leased is dropped, whoever of ours is alive.
+
+    Every call returns when the kernel has committed, and raises `SwitchError` if it refused or
+    does not answer. Calls take about 0.1 ms, so they do not wait on the loop.
+    """
+
+    def stand(self) -> None:
+        """Make our tables anew, all at once, with every managed VIP closed: quarantine."""
+
+    def permit(self, token: int) -> None:
+        """Commit an element that the kernel forgets after `PERMIT_US`."""
+
+    def renew(self, token: int, rests: Mapping[str, Duration]) -> bool:
+        """Open the guard of these VIPs for so long, if the permit still stands; it is used up.
+
+        One transaction. False: the permit had run out, and the kernel changed nothing.
+        """
+
+    def close(self, address: str, *, drain_us: Duration = 0) -> None:
+        """Close it at once. For `drain_us`, connections that are open already are served on."""
+
+    def hand_over(self, address: str, *, to: str, for_us: Duration) -> None:
+        """Pass on to `to` what belongs to no connection begun here; to be set before `renew`."""
+
+    def keep(self, address: str) -> None:
+        """End handing over: what belongs to no connection is answered by a reset again."""
+
+    def shows(self) -> Mapping[str, Duration]:
+        """Return what is left of every running lease, as the kernel has it.
+
+        Raises `SwitchError` if our tables are not as we made them; `stand` makes them so.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a VIP would be on this node, now."""
+
+    interface: str = ""  # "" none has its subnet
+    carrier: bool = False
+    ours: bool = False  # the address is there, and we put it there
+    unfit: str = ""  # why it cannot be taken: no interface, no carrier, a stranger holds it
+
+
+class Addresses(Protocol):
+    """The machine's addresses and links, by netlink. Raises `SwitchError`."""
+
+    async def open(self, changed: Callable[[], None]) -> None:
+        """Begin; `changed` is called whenever an address or a link has changed."""
+
+    async def places(self) -> Mapping[str, Place]:
+        """Return every VIP's place, by its address."""
+
+    async def take(self, address: str, valid_us: Duration) -> None:
+        """Put it there, or keep it: the kernel removes it after `valid_us` (whole seconds)."""
+
+    async def drop(self, address: str) -> None:
+        """Remove it if we put it there; else do nothing."""
+
+    async def forget_flows(self, address: str) -> None:
+        """Delete the connection tracker's entries of the address, so that no old path is kept."""
+
+    async def close(self) -> None:
+        """End; addresses stay as they are."""
+
+
+class Announcer(Protocol):
+    """Tells the neighbours where an address is: gratuitous ARP, unsolicited advertisements."""
+
+    def announce(self, address: str, interface: str) -> None:
+        """Say it once, on the wire; raises `SwitchError`."""
+
+    def listen(self, claimed: Callable[[str, str, str], None]) -> None:
+        """Call back with (address, hardware address, interface) for every foreign claim."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class BalancerWatch(Protocol):
+    """Notices that the load balancer died or hangs, faster than anything else."""
+
+    async def run(self, changed: Callable[[str], None]) -> None:
+        """Call back with why it serves nobody ("dead: ...", "hung: ..."), or "" when it does."""
