@@ -2,8 +2,8 @@
 
 `EQUIPOISE_` and a key's path make a variable: parts are joined by two underscores, `-` is one,
 and letters are upper case. `policy.after.service` is `EQUIPOISE_POLICY__AFTER__SERVICE`, the
-capacity of node-a is `EQUIPOISE_NODES__NODE_A__CAPACITY`. Nodes and services are named in the
-file; variables change what is there. An empty variable is one that is not set.
+capacity of node-a is `EQUIPOISE_NODES__NODE_A__CAPACITY`. Nodes, VIPs and services are named in
+the file; variables change what is there. An empty variable is one that is not set.
 """
 
 import re
@@ -147,7 +147,7 @@ def _unknown(variable: str, value: str, known: Mapping[str, KeyPath]) -> Finding
         text="there is no setting of this name",
         help=f"did you mean '{near}'?"
         if near
-        else "nodes and services are named in the file; a variable changes what is there",
+        else "nodes, VIPs and services are named in the file; a variable changes what is there",
         place=_place(variable, value),
     )
 

@@ -63,18 +63,27 @@ class Code(StrEnum):
     HEADER = "EQ-C023", "The name of an HTTP header is needed, such as X-Version."
     TEXT = "EQ-C024", "The text is too long or holds characters that cannot be printed."
     LIST = "EQ-C025", "The list has too few or too many entries, or one twice."
-    COUNT = "EQ-C030", "There are too few or too many nodes or services."
-    SAME_ADDRESS = "EQ-C031", "Two members of the cluster have one address."
+    VIP_ADDRESS = (
+        "EQ-C026",
+        "A VIP's address with the length of its network's prefix is needed, such as 10.0.0.100/24.",
+    )
+    INTERFACE = "EQ-C027", "The name of a network interface is needed, such as eth0."
+    COUNT = "EQ-C030", "There are too few or too many nodes, services or VIPs."
+    SAME_ADDRESS = "EQ-C031", "Two members of the cluster, or two VIPs, or both, have one address."
     FAMILIES = "EQ-C032", "Members have addresses of both families, and cannot reach each other."
-    HOME = "EQ-C033", "The home of a service is not a node."
+    HOME = "EQ-C033", "The home of a service or of a VIP is not a node."
     PORTS = "EQ-C034", "Two programs would listen on one port of one address."
     PROBE = "EQ-C035", "It is not clear how the instances are to be probed."
+    VIP = "EQ-C036", "A service is to be reached through a VIP that is not in the file."
+    TAKEN_NAME = "EQ-C037", "A VIP has the name of a node or of a service: commands name all three."
+    LEASE = "EQ-C038", "A lease is too short to survive lost beats."
+    BUS_ON_VIP = "EQ-C039", "The bus would be reached through a VIP, which needs the bus."
     KEY_FILE = "EQ-C040", "The cluster's key is missing, too short, too long, or open to everyone."
     MEMBER = "EQ-C041", "EQUIPOISE_NODE does not name a member of the cluster."
     VARIABLE = "EQ-C042", "A variable that looks like a setting is not one."
     SECRET = "EQ-C043", "A secret stands where others can read it."
     PROBE_TIMEOUT = "EQ-C101", "Warning: a probe may still wait when the next one is due."
-    NO_WITNESS = "EQ-C102", "Warning: two nodes without a witness."
+    NO_WITNESS = "EQ-C102", "Warning: two nodes, or VIPs, without a witness."
     FAST_HEARTBEAT = "EQ-C103", "Warning: beats so frequent need quiet machines."
     NO_EFFECT = "EQ-C104", "Warning: a key has no effect beside the others."
     SHARED_PORT = "EQ-C105", "Warning: two services have one instance."
@@ -92,6 +101,12 @@ class Code(StrEnum):
         "Warning: an EQUIPOISE_ variable is not a setting, and is ignored.",
     )
     KEY_UNSEEN = "EQ-C110", "Warning: the cluster's key could not be judged from here."
+    ONE_HOME = (
+        "EQ-C111",
+        "Warning: all VIPs are at home on one node; the others get no new clients.",
+    )
+    UNUSED_VIP = "EQ-C112", "Warning: no service is reached through a VIP."
+    PREFIXES = "EQ-C113", "Warning: the networks of two VIPs overlap and are not the same."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ A `Kind` is metadata of a pydantic field. Values come as they are written in the
 refuses one with a stable code, what is wrong, and how to mend it.
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -108,8 +107,8 @@ def whole(minimum: int, maximum: int, noun: str = "a whole number") -> Kind:
     return Kind(words, read, int, schema, quotable=False)
 
 
-def duration(minimum: str, maximum: str) -> Kind:
-    """Return the kind of durations in a range."""
+def duration(minimum: str, maximum: str, *, why: str = "") -> Kind:
+    """Return the kind of durations in a range; `why` the range is what it is."""
     words = f"a duration from {minimum} to {maximum}"
     low, high = duration_of(minimum), duration_of(maximum)
     assert low is not None
@@ -120,7 +119,7 @@ def duration(minimum: str, maximum: str) -> Kind:
         if length_us is None:
             raise wrong(Code.DURATION, f"must be {words}, got {quoted(value)}", _as_duration(value))
         if not low <= length_us <= high:
-            raise wrong(Code.DURATION, f"must be {words}, got {quoted(value)}")
+            raise wrong(Code.DURATION, f"must be {words}, got {quoted(value)}", why)
         return length_us
 
     return Kind(words, read, written_duration, {"type": "string", "pattern": DURATION_PATTERN})
@@ -233,47 +232,6 @@ def name_complaint(value: str) -> tuple[str, str] | None:
     mended = re.sub("[^a-z0-9]+", "-", value.lower()).strip("-").lstrip("0123456789-")[:NAME_MAX]
     mend = f"for instance '{mended.rstrip('-')}'" if mended.rstrip("-") else ""
     return f"names are {NAME_WORDS}; got {quoted(value)}", mend
-
-
-def address() -> Kind:
-    """Return the kind of addresses that other machines reach."""
-
-    def read(value: str) -> str:
-        try:
-            parsed = ipaddress.ip_address(value)
-        except ValueError:
-            raise wrong(Code.ADDRESS, *_address_complaint(value)) from None
-        if parsed.is_unspecified or parsed.is_multicast or value == "255.255.255.255":
-            raise wrong(Code.ADDRESS, f"{value} is not the address of one machine")
-        if isinstance(parsed, ipaddress.IPv6Address):
-            _refuse_half_addresses(parsed)
-        return str(parsed)
-
-    schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
-    return Kind("an IPv4 or IPv6 address", read, str, schema)
-
-
-def _refuse_half_addresses(parsed: ipaddress.IPv6Address) -> None:
-    """Refuse what only means one machine together with something else."""
-    if parsed.is_link_local or parsed.scope_id is not None:
-        text = f"{parsed} is reached only with the name of an interface"
-        raise wrong(Code.ADDRESS, text, "take a global or unique local (fd00::/8) address")
-    if parsed.ipv4_mapped is not None:
-        text = f"{parsed} is an IPv4 address in IPv6 clothing"
-        raise wrong(Code.ADDRESS, text, f"write {parsed.ipv4_mapped}")
-
-
-def _address_complaint(value: str) -> tuple[str, str]:
-    text = f"must be an IPv4 or IPv6 address, got {quoted(value)}"
-    if "/" in value:
-        return text, "write the address alone, without '/' and the length of the network"
-    if re.fullmatch(r"[0-9.]+:[0-9]+|\[.*\](:[0-9]+)?", value):
-        return text, "write the address alone, without brackets and port"
-    if re.fullmatch("[0-9.]+", value):
-        return text, "it has four numbers from 0 to 255"
-    if re.search("[g-zG-Z]", value):
-        return text, "names are not looked up: during a failure there may be nobody to answer"
-    return text, ""
 
 
 def url(schemes: tuple[str, ...], example: str, *, must_hold: str = "") -> Kind:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shared.errors import ConfigError
 from shared.settings import Settings, findings as found, relations, schema
+from shared.settings.complaint import Complaint
 from shared.settings.document import TEXT_MAX, Document, read
 from shared.settings.environment import override
 from shared.settings.findings import Code, Finding, Place, Severity
@@ -164,7 +165,7 @@ def _other_version(document: Document) -> Finding | None:
     return _error(Code.VERSION, document.place(("version",)), text, mend, "version")
 
 
-def _of_relation(document: Document, complaint: relations.Complaint) -> Finding:
+def _of_relation(document: Document, complaint: Complaint) -> Finding:
     path = complaint.about[0]
     place = document.key_place(path) if complaint.at_key else document.place(path)
     return Finding(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 from shared.cluster import (
     Cluster,
@@ -14,9 +14,17 @@ from shared.cluster import (
     Policy,
     Probe,
     Service,
+    VirtualIp,
 )
-from shared.settings.relations import WITNESS
-from shared.settings.schema import BusSection, File, ProbeSection, ServiceSection
+from shared.settings.profiles import beating
+from shared.settings.schema import (
+    WITNESS,
+    BusSection,
+    File,
+    ProbeSection,
+    ServiceSection,
+    VipSection,
+)
 
 BUS_PORT = 4222  # the port that NATS servers have unless told otherwise
 HASH_LENGTH = 16  # hex digits; as the digest of rules
@@ -29,7 +37,9 @@ def completed(file: File) -> File:
         host = file.witness or next(iter(file.nodes.values()))
         bus = BusSection(servers=[_server(host.address)])
     services = {name: _completed(file, service) for name, service in file.services.items()}
-    return file.model_copy(update={"bus": bus, "services": services})
+    every_us, lease_us = beating(file.heartbeat)
+    heartbeat = file.heartbeat.model_copy(update={"every": every_us, "lease": lease_us})
+    return file.model_copy(update={"bus": bus, "services": services, "heartbeat": heartbeat})
 
 
 def _completed(file: File, service: ServiceSection) -> ServiceSection:
@@ -38,7 +48,9 @@ def _completed(file: File, service: ServiceSection) -> ServiceSection:
         probe = probe.model_copy(update={"tcp": True})
     mirrored = service.mode is Mode.MIRROR
     home = (service.home or next(iter(file.nodes))) if mirrored else None
-    return service.model_copy(update={"probe": probe, "home": home})
+    listed = set(service.vips if "vips" in service.model_fields_set else file.vips)
+    vips = [name for name in file.vips if name in listed]
+    return service.model_copy(update={"probe": probe, "home": home, "vips": vips})
 
 
 def _server(address: str) -> str:
@@ -63,12 +75,28 @@ def cluster_of(file: File) -> Cluster:
         services={
             name: _service(name, section, primary) for name, section in file.services.items()
         },
-        heartbeat=HeartbeatSettings(every_us=file.heartbeat.every, port=file.heartbeat.port),
+        heartbeat=HeartbeatSettings(
+            every_us=file.heartbeat.every,
+            port=file.heartbeat.port,
+            lease_us=file.heartbeat.lease,
+        ),
         policy=_policy(file),
         bus_servers=tuple(file.bus.servers),
         configuration="",
+        vips={name: _vip(name, section) for name, section in file.vips.items()},
     )
     return replace(cluster, configuration=_hash(cluster))
+
+
+def _vip(name: str, section: VipSection) -> VirtualIp:
+    interface = ip_interface(section.address)
+    return VirtualIp(
+        name=name,
+        address=str(interface.ip),
+        prefix=interface.network.prefixlen,
+        home=section.home,
+        interface=section.interface,
+    )
 
 
 def _service(name: str, section: ServiceSection, primary: str) -> Service:
@@ -86,6 +114,7 @@ def _service(name: str, section: ServiceSection, primary: str) -> Service:
         identity=None
         if identity is None
         else Identity(path=identity.http, header=identity.header, every_us=identity.every),
+        vips=tuple(section.vips),
     )
 
 
@@ -112,6 +141,7 @@ def _policy(file: File) -> Policy:
         moves_max=moves_max,
         moves_window_us=moves_window_us,
         override_max_us=policy.maintenance,
+        node_after_us=policy.after.node,
     )
 
 

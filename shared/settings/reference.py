@@ -26,6 +26,12 @@ services:
     probe: {http: /healthz}
 """
 
+VIPS = """\
+vips:
+  web: {address: 10.0.0.100/24, home: node-a}
+  api: {address: 10.0.0.101/24, home: node-b}
+"""
+
 MISTAKEN = """\
 version: 1
 cluster: shop
@@ -79,6 +85,19 @@ work for whole values; merge keys (`<<`) do not.
 * **Addresses** are IPv4 or IPv6, one family for all members, never names: during a failure there
   may be nobody to look them up.
 
+## Virtual IPs
+
+Clients use addresses that are no machine's own, and that move. Each is held by one node at a time,
+never by two; each node holds one when all is well, so that all of them work:
+
+```yaml
+{VIPS}```
+
+Every service is reached through all of them, unless it lists its own. A holder has a *lease*, which
+the arbiter grants and the kernel enforces: how that is safe, and what is dark for how long when
+something is lost, is in `docs/vip-safety.md`. A VIP cannot have the name of a node or a service,
+since commands name all three.
+
 ## The key
 
 Beats are signed with a key that all members share and nobody else has. The file may not be
@@ -110,12 +129,14 @@ policy.ramp                       EQUIPOISE_POLICY__RAMP=5s
 policy.after.service              EQUIPOISE_POLICY__AFTER__SERVICE=1s
 nodes.node-a.capacity             EQUIPOISE_NODES__NODE_A__CAPACITY=50
 bus.servers                       EQUIPOISE_BUS__SERVERS=nats://10.0.0.13:4222,nats://10.0.0.14:4222
+vips.web.address                  EQUIPOISE_VIPS__WEB__ADDRESS=10.0.0.100/24
+services.shop.vips                EQUIPOISE_SERVICES__SHOP__VIPS=web,api
 services.shop.probe               EQUIPOISE_SERVICES__SHOP__PROBE='{http: /healthz, every: 1s}'
 ```
 
-Nodes and services are named in the file; variables change what is there. `version` and `key` are
-not set this way. An empty variable is one that is not set. A variable that is nearly a setting, or
-has two underscores in a row, is an error; any other that begins with `EQUIPOISE_` is a warning.
+Nodes, VIPs and services are named in the file; variables change what is there. `version` and `key`
+are not set this way. An empty variable is one that is not set. A variable that is nearly a setting,
+or has two underscores in a row, is an error; any other that begins with `EQUIPOISE_` is a warning.
 
 These have names of their own, which win over the general ones:
 

@@ -5,7 +5,6 @@ fit the schema in the first place. The first path is where the problem is shown.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import chain
 from urllib.parse import urlsplit
@@ -13,33 +12,24 @@ from urllib.parse import urlsplit
 from shared.cluster import Mode, Protocol
 from shared.instant import MILLISECOND
 from shared.rules import WEIGHT_MAX
-from shared.settings.findings import Code, KeyPath, Severity
+from shared.settings import vip_relations
+from shared.settings.complaint import Complaint, error, warning
+from shared.settings.findings import Code, KeyPath
 from shared.settings.kinds import did_you_mean, listed, name_complaint, written_duration
+from shared.settings.profiles import beating
 from shared.settings.schema import (
     NODES_MAX,
     NODES_MIN,
     SERVERS_MAX,
     SERVICES_MAX,
+    WITNESS,
     File,
     ServiceSection,
 )
 from shared.settings.validation import BELOW
 
-WITNESS = "witness"  # the witness's name among the members
 QUIET_HEARTBEAT_US = 50 * MILLISECOND  # below, a busy machine's timers alone look like silence
 NODES_WITHOUT_MAJORITY = 2  # when they lose each other, neither is more than half
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """A relation that does not hold."""
-
-    severity: Severity
-    code: Code
-    about: tuple[KeyPath, ...]  # the first is where it is shown; the others it depends on
-    text: str
-    help: str
-    at_key: bool = False  # whether the key is the culprit, not its value
 
 
 def complaints(file: File) -> Iterator[Complaint]:
@@ -55,19 +45,8 @@ def complaints(file: File) -> Iterator[Complaint]:
         _identities(file),
         _servers(file),
         _beats(file),
+        vip_relations.complaints(file, members(file)),
     )
-
-
-def _error(
-    code: Code, about: Iterable[KeyPath], text: str, mend: str, *, at_key: bool = False
-) -> Complaint:
-    return Complaint(Severity.ERROR, code, tuple(about), text, mend, at_key)
-
-
-def _warning(
-    code: Code, about: Iterable[KeyPath], text: str, mend: str, *, at_key: bool = False
-) -> Complaint:
-    return Complaint(Severity.WARNING, code, tuple(about), text, mend, at_key)
 
 
 def _names(file: File) -> Iterator[Complaint]:
@@ -75,25 +54,30 @@ def _names(file: File) -> Iterator[Complaint]:
     for kind, names in kinds.items():
         for name in names:
             if complaint := name_complaint(name):
-                yield _error(Code.NAME, [(kind, name)], *complaint, at_key=True)
+                yield error(Code.NAME, [(kind, name)], *complaint, at_key=True)
     if WITNESS in file.nodes:
         text = "a node cannot be called 'witness': that is the member which serves no traffic"
         mend = "choose another name, or move its address under 'witness:' at the left margin"
-        yield _error(Code.NAME, [("nodes", WITNESS)], text, mend, at_key=True)
+        yield error(Code.NAME, [("nodes", WITNESS)], text, mend, at_key=True)
 
 
 def _counts(file: File) -> Iterator[Complaint]:
     if not NODES_MIN <= len(file.nodes) <= NODES_MAX:
         text = f"there must be {NODES_MIN} to {NODES_MAX} nodes, got {len(file.nodes)}"
         mend = "one node alone has nobody to take over" if len(file.nodes) < NODES_MIN else ""
-        yield _error(Code.COUNT, [("nodes",)], text, mend, at_key=True)
+        yield error(Code.COUNT, [("nodes",)], text, mend, at_key=True)
     if not 1 <= len(file.services) <= SERVICES_MAX:
         text = f"there must be 1 to {SERVICES_MAX} services, got {len(file.services)}"
-        yield _error(Code.COUNT, [("services",)], text, "", at_key=True)
-    if len(file.nodes) == NODES_WITHOUT_MAJORITY and file.witness is None:
+        yield error(Code.COUNT, [("services",)], text, "", at_key=True)
+    if file.witness is None and file.vips:
+        text = "VIPs without a witness: the bus and the arbiter, which grants them, run on a node"
+        mend = "when it is lost, every VIP goes dark: add 'witness:' with a further machine"
+        about: list[KeyPath] = [("vips",), ("witness",)]
+        yield warning(Code.NO_WITNESS, about, text, mend, at_key=True)
+    elif len(file.nodes) == NODES_WITHOUT_MAJORITY and file.witness is None:
         text = "two nodes without a witness: when they lose each other, neither can know why"
         mend = "add 'witness:' with the address of a third machine"
-        yield _warning(Code.NO_WITNESS, [("nodes",), ("witness",)], text, mend, at_key=True)
+        yield warning(Code.NO_WITNESS, [("nodes",), ("witness",)], text, mend, at_key=True)
 
 
 def members(file: File) -> dict[KeyPath, tuple[str, str]]:
@@ -113,14 +97,14 @@ def _addresses(file: File) -> Iterator[Complaint]:
             other_path, other = first[address]
             text = f"{other} has the address {address} too"
             mend = f"{name} and {other} must be two machines: each has an address of its own"
-            yield _error(Code.SAME_ADDRESS, [path, other_path], text, mend)
+            yield error(Code.SAME_ADDRESS, [path, other_path], text, mend)
         first.setdefault(address, (path, name))
     families = {ip_address(address).version: path for path, (_, address) in members(file).items()}
     if len(families) > 1:
         about = [families[6], families[4]]
         text = "some members have IPv4 addresses and some IPv6"
         mend = "a member sends from its own address, which reaches one family: take one for all"
-        yield _error(Code.FAMILIES, about, text, mend)
+        yield error(Code.FAMILIES, about, text, mend)
 
 
 def _capacities(file: File) -> Iterator[Complaint]:
@@ -131,7 +115,7 @@ def _capacities(file: File) -> Iterator[Complaint]:
         if node.capacity * WEIGHT_MAX < largest:
             text = f"{node.capacity} is less than a hundredth of the largest capacity, {largest}"
             mend = f"weights are 1 to {WEIGHT_MAX}: {name} would get more than its part"
-            yield _warning(Code.CAPACITIES, [("nodes", name, "capacity"), ("nodes",)], text, mend)
+            yield warning(Code.CAPACITIES, [("nodes", name, "capacity"), ("nodes",)], text, mend)
 
 
 def _homes(file: File) -> Iterator[Complaint]:
@@ -143,13 +127,13 @@ def _homes(file: File) -> Iterator[Complaint]:
             known = f"nodes in this file: {', '.join(file.nodes)}"
             near = did_you_mean(service.home, file.nodes)
             mend = f"{near} {known}" if near else known
-            yield _error(
+            yield error(
                 Code.HOME, [path, ("nodes",)], f"there is no node named '{service.home}'", mend
             )
         elif service.mode is Mode.BALANCE:
             text = "'home' has no effect with 'mode: balance', where all instances serve"
             mend = "remove it, or write 'mode: mirror'"
-            yield _warning(
+            yield warning(
                 Code.NO_EFFECT, [path, ("services", name, "mode")], text, mend, at_key=True
             )
 
@@ -162,7 +146,7 @@ def _ports(file: File) -> Iterator[Complaint]:
             about: list[KeyPath] = [("services", name, "listen"), ("services", other, "listen")]
             text = f"{other} listens on port {service.listen} too"
             mend = "a port of the load balancer leads to one service: choose another"
-            yield _error(Code.PORTS, about, text, mend)
+            yield error(Code.PORTS, about, text, mend)
         listening.setdefault(service.listen, name)
     instances: dict[int, str] = {}
     for name, service in file.services.items():
@@ -171,12 +155,12 @@ def _ports(file: File) -> Iterator[Complaint]:
             other = listening[service.port]
             text = f"the load balancer listens on port {service.port} for {other}"
             mend = "it and the instances have one address on each node: choose another port"
-            yield _error(Code.PORTS, [path, ("services", other, "listen")], text, mend)
+            yield error(Code.PORTS, [path, ("services", other, "listen")], text, mend)
         if service.port in instances:
             other = instances[service.port]
             text = f"{other} has its instances on port {service.port} too"
             mend = "right only if both are one application; else choose another port"
-            yield _warning(Code.SHARED_PORT, [path, ("services", other, "port")], text, mend)
+            yield warning(Code.SHARED_PORT, [path, ("services", other, "port")], text, mend)
         instances.setdefault(service.port, name)
 
 
@@ -192,10 +176,10 @@ def _probes(file: File) -> Iterator[Complaint]:
             text = f"the time-out ({length}) is not shorter than 'every' ({every})"
             mend = "a probe that waits delays the next: what hangs is noticed later than 'every'"
             about = [(*path, "timeout"), (*path, "every")]
-            yield _warning(Code.PROBE_TIMEOUT, about, text, mend)
+            yield warning(Code.PROBE_TIMEOUT, about, text, mend)
         if probe.http is None and "expect" in probe.model_fields_set:
             text = "'expect' has no effect without 'http': a TCP probe has no status"
-            yield _warning(
+            yield warning(
                 Code.NO_EFFECT, [(*path, "expect"), (*path, "http")], text, "remove it", at_key=True
             )
 
@@ -206,7 +190,7 @@ def _probe_kind(service: ServiceSection, path: KeyPath) -> Iterator[Complaint]:
     probe = service.probe
     if probe is not None and probe.http is not None and probe.tcp is not None:
         mend = "an HTTP answer proves the connection too: remove 'tcp'"
-        yield _error(
+        yield error(
             Code.PROBE, [(*path, "tcp"), *about], "'http' or 'tcp', not both", mend, at_key=True
         )
         return
@@ -215,10 +199,10 @@ def _probe_kind(service: ServiceSection, path: KeyPath) -> Iterator[Complaint]:
     if probe is None:
         text = "required key 'probe' is missing"
         mend = f"add 'probe: {{http: /healthz}}' under '{path[1]}:', or 'probe: {{tcp: true}}'"
-        yield _error(Code.MISSING, about, text, mend, at_key=True)
+        yield error(Code.MISSING, about, text, mend, at_key=True)
     elif probe.http is None and probe.tcp is None:
         mend = "add 'http: /healthz' (or your path), or 'tcp: true' for a connection only"
-        yield _error(Code.PROBE, about, "the probe does not say what to ask", mend, at_key=True)
+        yield error(Code.PROBE, about, "the probe does not say what to ask", mend, at_key=True)
 
 
 def _identities(file: File) -> Iterator[Complaint]:
@@ -231,7 +215,7 @@ def _identities(file: File) -> Iterator[Complaint]:
         ]
         text = "the identity is asked over HTTP, but the service and its probe speak TCP"
         mend = "right only if the instances answer HTTP on their port too"
-        yield _warning(Code.IDENTITY, about, text, mend, at_key=True)
+        yield warning(Code.IDENTITY, about, text, mend, at_key=True)
 
 
 def _servers(file: File) -> Iterator[Complaint]:
@@ -241,10 +225,10 @@ def _servers(file: File) -> Iterator[Complaint]:
         return
     if not 1 <= len(servers) <= SERVERS_MAX:
         text = f"there must be 1 to {SERVERS_MAX} servers, got {len(servers)}"
-        yield _error(Code.LIST, [path], text, "remove the key for the default")
+        yield error(Code.LIST, [path], text, "remove the key for the default")
     for index, server in enumerate(servers):
         if server in servers[:index]:
-            yield _error(Code.LIST, [(*path, index)], f"{server} is listed twice", "remove one")
+            yield error(Code.LIST, [(*path, index)], f"{server} is listed twice", "remove one")
     yield from _server_ports(file)
 
 
@@ -261,22 +245,24 @@ def _server_ports(file: File) -> Iterator[Complaint]:
                 if port == parts.port:
                     text = f"the bus server of {node} listens on port {port}"
                     about: list[KeyPath] = [("services", name, key), ("bus", "servers", index)]
-                    yield _error(Code.PORTS, about, text, "choose another port")
+                    yield error(Code.PORTS, about, text, "choose another port")
 
 
 def _beats(file: File) -> Iterator[Complaint]:
     heartbeat = file.heartbeat
-    if heartbeat.every < QUIET_HEARTBEAT_US:
-        text = f"beats every {written_duration(heartbeat.every)} need quiet machines"
+    every_us, _ = beating(heartbeat)
+    if every_us < QUIET_HEARTBEAT_US:
+        by = "every" if "every" in heartbeat.model_fields_set else "profile"
+        text = f"beats every {written_duration(every_us)} need quiet machines"
         mend = "below 50ms, a machine that is merely busy can look silent: watch for false alarms"
-        yield _warning(Code.FAST_HEARTBEAT, [("heartbeat", "every")], text, mend)
+        yield warning(Code.FAST_HEARTBEAT, [("heartbeat", by)], text, mend)
     for name, service in file.services.items():
         for key, port in (("listen", service.listen), ("port", service.port)):
             if port == heartbeat.port:
                 text = f"port {port} is the heartbeat's too (UDP)"
                 mend = "both work, but firewall rules and people confuse them: choose another"
                 about: list[KeyPath] = [("services", name, key), ("heartbeat", "port")]
-                yield _warning(Code.NEAR_PORT, about, text, mend)
+                yield warning(Code.NEAR_PORT, about, text, mend)
 
 
 def named_members(file: File) -> str:

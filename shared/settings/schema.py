@@ -6,75 +6,58 @@ A key exists here when code obeys it.
 """
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Annotated, Any, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from shared.cluster import FailbackMode, Mode, Protocol
 from shared.instant import Duration
-from shared.settings import kinds
+from shared.settings import address_kinds, kinds
 from shared.settings.findings import KeyPath
 from shared.settings.kinds import NAME_MAX, NAME_PATTERN, PORT_MAX
+from shared.settings.section import (
+    FILLED,
+    Section,
+    defaulting,
+    optional,
+    schema_of_section,
+    sectioned,
+)
 
 VERSION = 1
 NODES_MIN = 2  # a single node has nobody to take over
 NODES_MAX = 100  # as far as deciding and beating have been measured
 SERVICES_MAX = 200  # as far as deciding has been measured
+VIPS_MAX = 64  # every beat reports and every grant names all of them
 SERVERS_MAX = 9  # more servers make a NATS cluster's votes slower, not safer
 CAPACITY_MAX = 10_000
+WITNESS = "witness"  # the witness's name among the members
 
 SCHEMA_FILE = "equipoise.schema.json"
 MODELINE = f"# yaml-language-server: $schema=./{SCHEMA_FILE}"  # VS Code, Neovim, Helix, Zed
+LEASES = kinds.duration(
+    "100ms",
+    "1s",
+    why="the VIPs of a node that is lost, or of an arbiter that is, stay dark for so long; and a "
+    "shorter one does not survive a busy machine",
+)
+
 MODELINE_JETBRAINS = f"# $schema: ./{SCHEMA_FILE}"
 
 
-def _filled(value: object) -> object:
-    """Read a section whose keys are all left out (or commented out) as an empty mapping."""
-    return {} if value is None else value
+class Profile(StrEnum):
+    """How beats and leases are set where nothing is written out."""
 
-
-FILLED = BeforeValidator(_filled)
-
-
-def defaulting(text: str, description: str) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """Return a field with a default, written as in the file."""
-    return Field(default=text, description=description)
-
-
-def optional(description: str, *, example: object) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """Return a field that may be left out, and is None then."""
-    return Field(default=None, validate_default=False, description=description, examples=[example])
-
-
-def sectioned(description: str) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """Return the field of a section that may be left out, since all its keys may."""
-    return Field(default=None, description=description)
-
-
-def _schema_of_section(schema: dict[str, Any]) -> None:
-    """Let editors accept a section without keys where we do."""
-    if not schema.get("required"):
-        schema["type"] = ["object", "null"]
-
-
-class Section(BaseModel):
-    """A mapping of the file: known keys only."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        alias_generator=lambda field: field.replace("_", "-"),
-        populate_by_name=False,
-        validate_default=True,
-        json_schema_extra=_schema_of_section,
-    )
+    DEFAULT = "default"
+    FAST = "fast"
 
 
 class NodeSection(Section):
     """A machine that serves traffic."""
 
-    address: Annotated[str, kinds.address()] = Field(
+    address: Annotated[str, address_kinds.address()] = Field(
         description="How the other members reach the node: for beats, probes and requests.",
         examples=["10.0.0.11"],
     )
@@ -85,10 +68,28 @@ class NodeSection(Section):
     )
 
 
+class VipSection(Section):
+    """An address that clients use, and that moves to another node when its holder is lost."""
+
+    address: Annotated[str, address_kinds.network_address()] = Field(
+        description="The address, and the prefix of the clients' network that it lies in. No "
+        "machine may have it: it is held by one node at a time.",
+        examples=["10.0.0.100/24"],
+    )
+    home: Annotated[str, kinds.name()] = Field(
+        description="The node that holds it when all is well.", examples=["node-a"]
+    )
+    interface: Annotated[str | None, address_kinds.interface()] = optional(
+        "The interface that gets the address, on every node. Default: the one that has an "
+        "address in the same network, whatever it is called.",
+        example="eth0",
+    )
+
+
 class WitnessSection(Section):
     """A further machine that votes and hosts the bus, but serves no traffic."""
 
-    address: Annotated[str, kinds.address()] = Field(
+    address: Annotated[str, address_kinds.address()] = Field(
         description="How the nodes reach the witness.", examples=["10.0.0.13"]
     )
 
@@ -108,7 +109,7 @@ class BusSection(Section):
 
 def _schema_of_probe(schema: dict[str, Any]) -> None:
     """Tell editors that a probe is of one kind."""
-    _schema_of_section(schema)
+    schema_of_section(schema)
     schema["not"] = {"required": ["http", "tcp"]}
 
 
@@ -191,6 +192,14 @@ class ServiceSection(Section):
         description="The port of the load balancers: where clients reach the service.",
         examples=[80],
     )
+    vips: list[Annotated[str, kinds.name()]] = Field(
+        default=[],
+        validate_default=False,
+        description="The VIPs through which clients reach the service. Default: all. On each "
+        "node's own address it is reached in any case.",
+        examples=[["web"]],
+        json_schema_extra={"maxItems": VIPS_MAX, "uniqueItems": True},
+    )
     port: Annotated[int, kinds.whole(1, PORT_MAX, "a port")] = Field(
         description="The port of the instances, on each node's address.", examples=[8080]
     )
@@ -210,10 +219,20 @@ class ServiceSection(Section):
 
 
 class HeartbeatSection(Section):
-    """How members say that they are alive."""
+    """How members say that they are alive, and for how long that lets them hold a VIP."""
 
+    profile: Annotated[Profile, kinds.choice(Profile)] = defaulting(
+        "default",
+        "`fast`: beats every 20ms and a lease of 120ms, for machines and networks that are "
+        "never late. What is written out beside it wins.",
+    )
     every: Annotated[Duration, kinds.duration("10ms", "10s")] = defaulting(
         "50ms", "How often a member says so."
+    )
+    lease: Annotated[Duration | None, kinds.automatic_or(LEASES)] = defaulting(
+        "auto",
+        "For how long a node may hold its VIPs after a beat: so long they stay dark when it is "
+        "lost in silence. `auto` follows the gaps between its beats, between 200ms and 1s.",
     )
     port: Annotated[int, kinds.whole(1, PORT_MAX, "a port")] = defaulting(
         "8643", "The UDP port of beats, on every member."
@@ -226,6 +245,10 @@ class AfterSection(Section):
     service: Annotated[Duration, kinds.duration("100ms", "24h")] = defaulting(
         "10s",
         "An instance; doubled for each relapse, up to 10m.",
+    )
+    node: Annotated[Duration, kinds.duration("100ms", "24h")] = defaulting(
+        "30s",
+        "A node, before its VIPs come home one after the other; doubled likewise.",
     )
 
 
@@ -326,13 +349,21 @@ class File(Section):
         example={"address": "10.0.0.13"},
     )
     bus: Annotated[BusSection, FILLED] = sectioned("The NATS servers.")
+    vips: Annotated[dict[str, Annotated[VipSection, FILLED]], FILLED] = Field(
+        default={},
+        validate_default=False,
+        description="The addresses that clients use, by name; each is held by one node at a "
+        f"time. {VIPS_MAX} at most.",
+        examples=[{"web": {"address": "10.0.0.100/24", "home": "node-a"}}],
+        json_schema_extra=_named(0, VIPS_MAX),
+    )
     services: Annotated[dict[str, Annotated[ServiceSection, FILLED]], FILLED] = Field(
         description=f"What the nodes serve, 1 to {SERVICES_MAX}, by name.",
         examples=[{"shop": {"listen": 80, "port": 8080, "probe": {"http": "/healthz"}}}],
         json_schema_extra=_named(1, SERVICES_MAX),
     )
     heartbeat: Annotated[HeartbeatSection, FILLED] = sectioned(
-        "How members say that they are alive."
+        "How members say that they are alive, and for how long that lets them hold a VIP."
     )
     policy: Annotated[PolicySection, FILLED] = sectioned(
         "The thresholds that decisions are made by."

@@ -38,6 +38,10 @@ def _effective(report: Report) -> dict[str, Any]:
     for service in values["services"].values():
         if service["probe"]["http"] is None:
             del service["probe"]["expect"]  # a connection has no status
+    if not values["vips"]:
+        del values["vips"]  # and no service is reached through any
+        for service in values["services"].values():
+            del service["vips"]
     return values
 
 

@@ -48,6 +48,10 @@ policy:
 telemetry:
   otlp: http://127.0.0.1:4318
   log: {format: auto, level: info}
+vips:
+  web:
+    address: 10.0.0.100/24
+    home: "node-a"
 """
 
 

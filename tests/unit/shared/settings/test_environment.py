@@ -58,6 +58,21 @@ def test_addresses_with_colons_stand_in_a_list(tmp_path: Path) -> None:
     assert [(finding.place.column, finding.place.length) for finding in wrong] == [(13, 3)]
 
 
+def test_a_vip_and_the_vips_of_a_service_have_variables(tmp_path: Path) -> None:
+    cluster = settings_with(
+        tmp_path,
+        EQUIPOISE_VIPS__WEB__ADDRESS="10.0.0.200/24",
+        EQUIPOISE_VIPS__WEB__HOME="node-b",
+        EQUIPOISE_SERVICES__SHOP__VIPS="web",
+        EQUIPOISE_HEARTBEAT__LEASE="400ms",
+        EQUIPOISE_POLICY__AFTER__NODE="3s",
+    ).cluster
+    assert (cluster.vips["web"].address, cluster.vips["web"].home) == ("10.0.0.200", "node-b")
+    assert cluster.services["shop"].vips == ("web",)
+    assert cluster.heartbeat.lease_us == 400_000
+    assert cluster.policy.node_after_us == 3 * SECOND
+
+
 def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
     assert settings_with(tmp_path, EQUIPOISE_POLICY__RAMP="", EQUIPOISE_NOPE__X=" ") == (
         settings_with(tmp_path)
@@ -112,7 +127,7 @@ def test_the_short_names_win(tmp_path: Path) -> None:
         ("EQUIPOISE_POLICY_RAMP", "did you mean 'EQUIPOISE_POLICY__RAMP'?"),
         ("EQUIPOISE_NODDE", "did you mean 'EQUIPOISE_NODE'?"),
         ("EQUIPOISE_LOG_LEVLE", "did you mean 'EQUIPOISE_LOG_LEVEL'?"),
-        ("EQUIPOISE_XYZZY__PLUGH", "nodes and services are named in the file"),
+        ("EQUIPOISE_XYZZY__PLUGH", "nodes, VIPs and services are named in the file"),
     ],
 )
 def test_a_variable_that_is_nearly_a_setting_is_an_error(

@@ -23,7 +23,8 @@ CHECKERS: list[Checker] = [jsonschema.Draft7Validator, jsonschema.Draft202012Val
 BEYOND_A_SCHEMA = {
     Code.HOME, Code.SAME_ADDRESS, Code.FAMILIES, Code.PORTS, Code.PROBE_TIMEOUT, Code.NO_WITNESS,
     Code.FAST_HEARTBEAT, Code.NO_EFFECT, Code.SHARED_PORT, Code.IDENTITY, Code.CAPACITIES,
-    Code.NEAR_PORT, Code.DUPLICATE,
+    Code.NEAR_PORT, Code.DUPLICATE, Code.VIP, Code.TAKEN_NAME, Code.LEASE, Code.BUS_ON_VIP,
+    Code.ONE_HOME, Code.UNUSED_VIP, Code.PREFIXES,
 }  # fmt: skip
 RANGES_OF_TEXT = {
     "11s",
@@ -33,6 +34,14 @@ RANGES_OF_TEXT = {
     "fe80::1",
     "::ffff:10.0.0.12",
     "witness",
+    "2s",
+    "10.0.0.100/33",
+    "10.0.0.300/24",
+    "10.0.0.0/24",
+    "10.0.0.255/24",
+    "127.0.0.5/8",
+    "fe80::1/64",
+    "10.0.0.100/32",
 }
 EQUAL_TO_EDITORS = {"100.0", "08080"}  # a number that is whole; a leading zero
 UNKNOWABLE = {f"«{value}»" for value in RANGES_OF_TEXT | EQUAL_TO_EDITORS}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.cluster import FailbackMode, Identity, Mode, Node, Probe, Protocol
+from shared.cluster import FailbackMode, Identity, Mode, Node, Probe, Protocol, VirtualIp
 from shared.errors import ConfigError
 from shared.instant import HOUR, MILLISECOND, MINUTE, SECOND
 from shared.settings.findings import Code
@@ -371,3 +371,63 @@ def test_text_and_file_are_read_alike(tmp_path: Path) -> None:
     path = written(tmp_path, VALID)
     assert load(path, AS_NODE_A) == load_text(VALID, NAME, AS_NODE_A, directory=tmp_path)
     assert examine_text(VALID, str(path), {}, directory=tmp_path).findings == ()
+
+
+def test_the_files_vips_are_the_clusters(tmp_path: Path) -> None:
+    api = "  api: {address: 'FD00:0::100/64', home: node-b, interface: eth1}\n"
+    text = VALID + api + "  zeta: {address: 10.0.0.102/24, home: node-b}\n"
+    text = text.replace("limit: 600/s", "vips: [zeta, web]")
+    settings = load(written(tmp_path, text), AS_NODE_A)
+    assert settings.cluster.vips == {
+        "web": VirtualIp(name="web", address="10.0.0.100", prefix=24, home="node-a"),
+        "api": VirtualIp(
+            name="api", address="fd00::100", prefix=64, home="node-b", interface="eth1"
+        ),
+        "zeta": VirtualIp(name="zeta", address="10.0.0.102", prefix=24, home="node-b"),
+    }
+    services = settings.cluster.services
+    assert services["shop"].vips == ("web", "zeta"), "in the file's order: it means nothing"
+    assert services["orders"].vips == ("web", "api", "zeta"), "all, by default"
+
+
+def test_a_service_may_be_reached_on_the_nodes_own_addresses_alone(tmp_path: Path) -> None:
+    text = changed("listen: 5432", "listen: 5432\n    vips: []")
+    services = load(written(tmp_path, text), AS_NODE_A).cluster.services
+    assert (services["orders"].vips, services["shop"].vips) == ((), ("web",))
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "every_ms", "lease_ms"),
+    [
+        ("every: 50ms", 50, None),
+        ("every: 50ms\n  lease: 300ms", 50, 300),
+        ("every: 50ms\n  lease: auto", 50, None),
+        ("profile: fast", 20, 120),
+        ("profile: fast\n  lease: auto", 20, None),
+        ("profile: fast\n  every: 25ms", 25, 120),
+        ("profile: fast\n  every: 50ms\n  lease: 250ms", 50, 250),
+        ("profile: default\n  lease: 1s", 50, 1000),
+    ],
+)
+def test_a_profile_sets_what_is_not_written_out(
+    heartbeat: str, every_ms: int, lease_ms: int | None, tmp_path: Path
+) -> None:
+    text = changed("every: 50ms", heartbeat)
+    beats = load(written(tmp_path, text), AS_NODE_A).cluster.heartbeat
+    assert beats.every_us == every_ms * 1000
+    assert beats.lease_us == (None if lease_ms is None else lease_ms * 1000)
+
+
+def test_vips_and_leases_are_part_of_the_meaning(tmp_path: Path) -> None:
+    others = [
+        changed("10.0.0.100/24", "10.0.0.100/25"),
+        changed('home: "node-a"', "home: node-b"),
+        changed("every: 50ms", "lease: 300ms"),
+        changed("ramp: 10s", "after: {node: 20s}"),
+        changed("limit: 600/s", "vips: []"),
+    ]
+    hashes = {hash_of(text, tmp_path) for text in (VALID, *others)}
+    assert len(hashes) == 6
+    assert hash_of(changed("limit: 600/s", "limit: 600/s\n    vips: [web]"), tmp_path) == (
+        hash_of(VALID, tmp_path)
+    )

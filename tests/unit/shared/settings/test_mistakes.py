@@ -27,6 +27,8 @@ class Mistake:
 
 
 NODE_B = "  node-b:\n    address: 10.0.0.12\n"
+VIPS = 'vips:\n  web:\n    address: 10.0.0.100/24\n    home: "node-a"\n'
+HOME = '    home: "node-a"\n'
 PROBE = "    probe:\n      http: /healthz\n      expect: 200-299\n      every: 100ms\n"
 
 MISTAKES = [
@@ -57,10 +59,10 @@ MISTAKES = [
     ),
     Mistake(
         "heartbeat:\n",
-        "«vips»: {}\nheartbeat:\n",
-        "vips",
+        "«zones»: {}\nheartbeat:\n",
+        "zones",
         Code.UNKNOWN_KEY,
-        "unknown key 'vips'",
+        "unknown key 'zones'",
         "keys allowed here: bus, cluster",
     ),
     Mistake(
@@ -348,6 +350,7 @@ MISTAKES = [
         Code.NAME,
         "a node cannot be called 'witness'",
         "choose another name",
+        also=((VIPS, ""),),
     ),
     Mistake(
         "10.0.0.12",
@@ -565,7 +568,184 @@ MISTAKES = [
         "is listed twice",
         "remove one",
     ),
+    # VIPs and leases
+    *(
+        Mistake("10.0.0.100/24", f"«{value}»", "vips.web.address", Code.VIP_ADDRESS, text, mend)
+        for value, text, mend in (
+            ("10.0.0.100", "must be an address with its network's prefix", "10.0.0.100/24"),
+            ("fd00::100", "such as 10.0.0.100/24, got 'fd00::100'", "fd00::100/64"),
+            ("10.0.0.100/33", "got '10.0.0.100/33'", "the prefix is a number from 0 to 32"),
+            ("10.0.0.100/255.255.255.0", "got '10.0.0.100/255", "write '10.0.0.100/24'"),
+            ("10.0.0.300/24", "got '10.0.0.300/24'", "four numbers from 0 to 255"),
+            ("shop.example/24", "got 'shop.example/24'", "names are not looked up"),
+            ("10.0.0.0/24", "10.0.0.0 is the address of the network 10.0.0.0/24 itself", "free"),
+            ("10.0.0.255/24", "10.0.0.255 is the broadcast address of the network", "free"),
+            ("127.0.0.5/8", "127.0.0.5 is not an address that clients", "clients' network"),
+            ("fe80::1/64", "only with the name of an interface", "fd00::/8"),
+            ("10.0.0.100/32", "a prefix of 32 is this address alone", "or add 'interface:'"),
+        )
+    ),
+    Mistake(
+        "10.0.0.100/24",
+        "«10.0.0.12/24»",
+        "vips.web.address",
+        Code.SAME_ADDRESS,
+        "10.0.0.12 is node-b's own address",
+        "take a free address",
+    ),
+    Mistake(
+        HOME,
+        HOME + "  api: {address: «10.0.0.100/24», home: node-b}\n",
+        "vips.api.address",
+        Code.SAME_ADDRESS,
+        "the VIP web has the address 10.0.0.100 too",
+        "an address has one holder",
+    ),
+    Mistake(
+        HOME,
+        "    home: «nodea»\n",
+        "vips.web.home",
+        Code.HOME,
+        "there is no node named 'nodea'",
+        "did you mean 'node-a'? nodes in this file: node-a, node-b",
+    ),
+    Mistake(
+        HOME,
+        HOME + "    interface: «eth 0»\n",
+        "vips.web.interface",
+        Code.INTERFACE,
+        "must be the name of an interface such as eth0, 15 characters at most, got 'eth 0'",
+        "remove the line",
+    ),
+    Mistake(
+        '  web:\n    address: 10.0.0.100/24\n    home: "node-a"\n',
+        "  «web»:\n    home: node-a\n",
+        "vips.web.address",
+        Code.MISSING,
+        "required key 'address' is missing",
+        "add 'address: 10.0.0.100/24' under 'web:'",
+    ),
+    *(
+        Mistake("  web:\n", f"  «{name}»:\n", f"vips.{name}", Code.TAKEN_NAME, text, "another name")
+        for name, text in (
+            ("shop", "there is a service named 'shop' too"),
+            ("node-b", "there is a node named 'node-b' too"),
+            ("witness", "a VIP cannot be called 'witness'"),
+        )
+    ),
+    Mistake(
+        "limit: 600/s",
+        "vips: [web, «wbe»]",
+        "services.shop.vips[1]",
+        Code.VIP,
+        "there is no VIP named 'wbe'",
+        "did you mean 'web'? VIPs in this file: web",
+    ),
+    Mistake(
+        "limit: 600/s",
+        "vips: [web, «web»]",
+        "services.shop.vips[1]",
+        Code.LIST,
+        "web is listed twice",
+        "remove one",
+    ),
+    Mistake(
+        "[nats://10.0.0.13:4222]",
+        "[«nats://10.0.0.100:4222»]",
+        "bus.servers[0]",
+        Code.BUS_ON_VIP,
+        "the bus cannot be reached through the VIP web: its lease is granted over it",
+        "the machine that the server runs on",
+    ),
+    Mistake(
+        "every: 50ms",
+        "every: 50ms\n  lease: «100ms»",
+        "heartbeat.lease",
+        Code.LEASE,
+        "lease (100ms) must be at least 4 x heartbeat.every (50ms)",
+        "write 'every: 25ms' or less, 'lease: 200ms' or more, or 'lease: auto'",
+    ),
+    Mistake(
+        "every: 50ms",
+        "profile: fast\n  every: «100ms»",
+        "heartbeat.every",
+        Code.LEASE,
+        "lease (120ms) must be at least 4 x heartbeat.every (100ms)",
+        "write 'every: 30ms' or less",
+    ),
+    Mistake(
+        "every: 50ms",
+        "every: «300ms»",
+        "heartbeat.every",
+        Code.LEASE,
+        "4 x every (300ms) is more than the longest lease, 1s",
+        "write 'every: 250ms' or less",
+    ),
+    Mistake(
+        "every: 50ms",
+        "every: 50ms\n  lease: «2s»",
+        "heartbeat.lease",
+        Code.DURATION,
+        "must be a duration from 100ms to 1s, got '2s'",
+        "stay dark for so long",
+    ),
+    Mistake(
+        "every: 50ms",
+        "profile: «quick»",
+        "heartbeat.profile",
+        Code.CHOICE,
+        "must be 'default' or 'fast', got 'quick'",
+    ),
     # warnings
+    Mistake(
+        "every: 50ms",
+        "profile: «fast»",
+        "heartbeat.profile",
+        Code.FAST_HEARTBEAT,
+        "beats every 20ms need quiet machines",
+        "false alarms",
+        severity=Severity.WARNING,
+    ),
+    Mistake(
+        "witness:\n  address: 10.0.0.13\n",
+        "",
+        "vips",
+        Code.NO_WITNESS,
+        "VIPs without a witness",
+        "every VIP goes dark: add 'witness:'",
+        severity=Severity.WARNING,
+        also=(("vips:\n", "«vips»:\n"),),
+    ),
+    Mistake(
+        HOME,
+        HOME + "  api: {address: 10.0.0.101/24, home: node-a}\n",
+        "vips",
+        Code.ONE_HOME,
+        "all 2 VIPs are at home on node-a: the other nodes get no clients",
+        "give each node one",
+        severity=Severity.WARNING,
+        also=(("vips:\n", "«vips»:\n"),),
+    ),
+    Mistake(
+        HOME,
+        HOME + "  api: {address: «10.0.1.101/16», home: node-b}\n",
+        "vips.api.address",
+        Code.PREFIXES,
+        "10.0.0.0/16 and the network of web, 10.0.0.0/24, overlap",
+        severity=Severity.WARNING,
+    ),
+    Mistake(
+        "  web:\n",
+        "  «web»:\n",
+        "vips.web",
+        Code.UNUSED_VIP,
+        "no service is reached through this VIP",
+        severity=Severity.WARNING,
+        also=(
+            ("limit: 600/s", "vips: []"),
+            ("listen: 5432", "listen: 5432\n    vips: []"),
+        ),
+    ),
     Mistake(
         "      every: 100ms\n",
         "      every: 100ms\n      timeout: «100ms»\n",
@@ -643,7 +823,7 @@ MISTAKES = [
         "two nodes without a witness",
         "add 'witness:'",
         severity=Severity.WARNING,
-        also=(("nodes:\n", "«nodes»:\n"),),
+        also=(("nodes:\n", "«nodes»:\n"), (VIPS, "")),
     ),
 ]
 

@@ -15,6 +15,8 @@ SAMPLES = {
     "minimal": MINIMAL,
     "full": (Path(__file__).parents[4] / "deploy" / "equipoise.yaml").read_text(),
     "ipv6": MINIMAL.replace("10.0.0.", "fd00::"),
+    "fast": MINIMAL + "heartbeat: {profile: fast, every: 50ms, lease: 250ms}\n",
+    "no-vips-for-one": changed("limit: 600/s", "vips: []"),
     "odd": changed("otlp: http://127.0.0.1:4318", "trace-ui: 'http://[::1]/{trace_id}#a'")
     .replace("expect: 200-299", "expect: 200")
     .replace("node-b", "no")
@@ -44,6 +46,18 @@ def test_variables_are_in_what_is_shown(tmp_path: Path) -> None:
     assert "  drain: 30s                            # default\n" in text
     assert "cluster: shop                           # equipoise.yaml:2\n" in text
     assert cluster_of(text, tmp_path).policy.ramp_us == 1_500_000
+
+
+def test_what_a_profile_stands_for_is_written_out(tmp_path: Path) -> None:
+    text = show.as_yaml(examined(MINIMAL + "heartbeat: {profile: fast}\n", tmp_path))
+    assert "heartbeat:\n  profile: fast\n  every: 20ms\n  lease: 120ms\n" in text
+
+
+def test_the_vips_of_each_service_are_written_out(tmp_path: Path) -> None:
+    shown = show.as_json(examined(VALID, tmp_path))
+    assert shown["services.orders.vips"] == {"value": ["web"], "origin": "default"}
+    assert shown["vips.web.address"]["value"] == "10.0.0.100/24"
+    assert "vips" not in show.as_yaml(examined(MINIMAL, tmp_path))
 
 
 def test_every_default_is_visible(tmp_path: Path) -> None:
