@@ -5,10 +5,12 @@ All addresses are text as `ipaddress` writes it; all of them are VIPs of the con
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from services.traffic_switcher.core.places import Place
 from shared.instant import MILLISECOND, Duration
+
+__all__ = ["PERMIT_US", "Addresses", "Announcer", "BalancerWatch", "Guard", "Place"]
 
 # A permit lives so long (rule 4 of docs/vip-safety.md), and every lease is cut by as much:
 # whatever happens between reading the clock and the kernel's commit takes less, or is refused.
@@ -48,16 +50,6 @@ class Guard(Protocol):
 
         Raises `SwitchError` if our tables are not as we made them; `stand` makes them so.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a VIP would be on this node, now."""
-
-    interface: str = ""  # "" none has its subnet
-    carrier: bool = False
-    ours: bool = False  # the address is there, and we put it there
-    unfit: str = ""  # why it cannot be taken: no interface, no carrier, a stranger holds it
 
 
 class Addresses(Protocol):
