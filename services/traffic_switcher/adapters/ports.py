@@ -7,14 +7,11 @@ All addresses are text as `ipaddress` writes it; all of them are VIPs of the con
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from services.traffic_switcher.core.leases.pace import PERMIT_US
 from services.traffic_switcher.core.places import Place
-from shared.instant import MILLISECOND, Duration
+from shared.instant import Duration
 
 __all__ = ["PERMIT_US", "Addresses", "Announcer", "BalancerWatch", "Guard", "Place"]
-
-# A permit lives so long (rule 4 of docs/vip-safety.md), and every lease is cut by as much:
-# whatever happens between reading the clock and the kernel's commit takes less, or is refused.
-PERMIT_US: Duration = 20 * MILLISECOND
 
 
 class Guard(Protocol):

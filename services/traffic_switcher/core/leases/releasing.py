@@ -1,0 +1,198 @@
+"""How a VIP leaves: given up on purpose, or because its lease ran out.
+
+    given up --> guard closed --> floor persisted --> said --> address dropped (drained: later)
+    ran out  --> the kernel has closed it --> address dropped, said
+
+What is said is true: a release is said when the kernel has confirmed that the guard is closed, or
+when the lease is over anyway, and when the floor is on the disk.
+"""
+
+from dataclasses import dataclass
+
+from services.traffic_switcher.core.leases import handing
+from services.traffic_switcher.core.leases.fitness import why_not
+from services.traffic_switcher.core.leases.pace import PERSIST_AGAIN_US
+from services.traffic_switcher.core.leases.state import (
+    Action,
+    CloseGuard,
+    Decided,
+    DropAddress,
+    Memory,
+    Release,
+    State,
+    Vip,
+    with_vip,
+)
+from services.traffic_switcher.core.state import Say, Trace
+from shared.frozen import replace
+from shared.instant import Duration, Instant
+from shared.messages.leases import NO_TERM, Held, Holding, Term
+
+RAN_OUT = "its lease ran out: no grant came in time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a VIP is given up, and how."""
+
+    reason: str
+    floor: Term
+    drain_us: Duration = 0
+
+
+def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
+    """Close the guard at once; nothing of the floor's term and below is taken again."""
+    vip = state.vips[name]
+    assert cause.floor >= vip.term
+    if vip.ends_at <= now:
+        return with_vip(state, name, replace(vip, floor=cause.floor)), ()
+    drain_us = cause.drain_us if vip.address_at is not None else 0
+    begun = Release(
+        term=vip.term,
+        reason=cause.reason,
+        incident=vip.incident,
+        begun_at=now,
+        ends_at=vip.ends_at,
+        planned=drain_us > 0,
+    )
+    after = replace(
+        vip,
+        floor=cause.floor,
+        ends_at=0,
+        committed_ends_at=0,
+        opened_at=None,
+        address_at=None,
+        answered_at=None,
+        release=begun,
+        drained_at=now + drain_us if drain_us else None,
+        hand_over_ends_at=0,
+    )
+    dropped = () if drain_us else (DropAddress(name),)
+    closing = (CloseGuard(name, drain_us), *handing.kept(name, vip, now), *dropped)
+    return with_vip(state, name, after), closing
+
+
+def give_up(state: State, now: Instant) -> Decided:
+    """Give up at once what this node cannot hold any more, without being told."""
+    actions: list[Action] = []
+    for name, vip in sorted(state.vips.items()):
+        reason = why_not(state, vip)
+        if reason and vip.term > vip.floor:
+            cause = Cause(reason=reason, floor=vip.term)
+            state, more = release(state, name, cause, now)
+            actions += more
+    return state, tuple(actions)
+
+
+def lapse(state: State, now: Instant) -> Decided:
+    """See whose lease ran out; the kernel has closed the guard by then, whoever slept."""
+    actions: list[Action] = []
+    for name, vip in sorted(state.vips.items()):
+        if vip.opened_at is None or now < vip.ends_at:
+            continue
+        after = replace(vip, opened_at=None, address_at=None, answered_at=None, hand_over_ends_at=0)
+        state = replace(with_vip(state, name, after), beat_now=True)
+        held = _held(state, name, vip.term, Holding.LAPSED)
+        said = Say(replace(held, reason=RAN_OUT, incident=vip.incident))
+        actions += (DropAddress(name), *handing.kept(name, vip, now), said)
+    return state, tuple(actions)
+
+
+def drained(state: State, name: str, now: Instant) -> Decided:
+    """End the serving of old connections."""
+    vip = state.vips[name]
+    if vip.drained_at is None or now < vip.drained_at:
+        return state, ()
+    held = replace(_held(state, name, vip.term, Holding.DRAINED), reason="the drain is over")
+    after = with_vip(state, name, replace(vip, drained_at=None))
+    return after, (DropAddress(name), Say(held))
+
+
+def waits(vip: Vip) -> tuple[Instant, ...]:
+    """Return when something of a release is due."""
+    drained_at = () if vip.drained_at is None else (vip.drained_at,)
+    release = vip.release
+    open_still = release is not None and release.closed_at is None
+    return (*drained_at, release.ends_at) if release is not None and open_still else drained_at
+
+
+# -- the disk --------------------------------------------------------------------------------
+
+
+def closed(state: State, name: str, now: Instant) -> State:
+    """Note that the kernel has confirmed it."""
+    vip = state.vips[name]
+    if vip.release is None or vip.release.closed_at is not None:
+        return state
+    return with_vip(state, name, replace(vip, release=replace(vip.release, closed_at=now)))
+
+
+def closed_by_time(state: State, name: str, now: Instant) -> State:
+    """Its lease is over, so the kernel has closed it whether we could tell it to or not."""
+    found = state.vips[name].release
+    if found is None or now < found.ends_at:
+        return state
+    return closed(state, name, now)
+
+
+def to_persist(state: State) -> Memory | None:
+    """Return what must be on the disk before it is said (None: it is): rule 7."""
+    if state.is_new:
+        return None
+    known = state.persisted.floors
+    floors = {**known, **{n: _floor(v, known.get(n, NO_TERM)) for n, v in state.vips.items()}}
+    memory = Memory(
+        epoch=max(state.epoch, state.persisted.epoch),
+        floors={name: floor for name, floor in sorted(floors.items()) if floor > NO_TERM},
+    )
+    return None if memory == state.persisted else memory
+
+
+def _floor(vip: Vip, known: Term) -> Term:
+    """Return the floor as far as it is true: the guard is closed for that term."""
+    is_closed = vip.release is None or vip.release.closed_at is not None
+    return max(known, vip.floor) if is_closed else known
+
+
+def floors_persisted(state: State, now: Instant) -> Decided:
+    """Say what was given up, now that it can never be taken again."""
+    memory = state.persisting
+    assert memory is not None
+    state = replace(state, persisted=memory, persisting=None, beat_now=True)
+    actions: list[Action] = []
+    for name, vip in sorted(state.vips.items()):
+        if vip.release is not None and memory.floors.get(name, NO_TERM) >= vip.release.term:
+            actions += _released(state, name, vip.release, now)
+            state = with_vip(state, name, replace(vip, release=None))
+    return state, tuple(actions)
+
+
+def floors_not_persisted(state: State, now: Instant) -> State:
+    """Try again later; until then nothing is said, and the arbiter waits for the lease's end."""
+    return replace(state, persisting=None, persist_again_at=now + PERSIST_AGAIN_US)
+
+
+def _released(state: State, name: str, release: Release, now: Instant) -> tuple[Action, ...]:
+    closed_at = release.closed_at or now
+    held = replace(
+        _held(state, name, release.term, Holding.RELEASED),
+        reason=release.reason,
+        incident=release.incident,
+        guard_us=closed_at - release.begun_at,
+    )
+    if release.incident is None:
+        return (Say(held),)
+    trace = Trace(
+        incident=release.incident,
+        name="release vip",
+        key=f"release/{state.node}/{name}",
+        parent="switch",
+        begin_at=release.begun_at,
+        end_at=now,
+        attributes={"vip": name, "reason": release.reason, "guard_us": held.guard_us},
+    )
+    return Say(held), trace
+
+
+def _held(state: State, name: str, term: Term, holding: Holding) -> Held:
+    return Held(node=state.node, vip=name, term=term, holding=holding, reason="")

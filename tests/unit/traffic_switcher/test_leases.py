@@ -1,0 +1,383 @@
+"""The rules of leases, one by one, each with the situation that broke a protocol without it."""
+
+from dataclasses import replace
+
+from services.traffic_switcher.core import leases
+from services.traffic_switcher.core.leases.pace import PERMIT_US
+from services.traffic_switcher.core.leases.state import (
+    BalancerChanged,
+    HandOver,
+    Heard,
+    Memory,
+    PersistFloors,
+    Renew,
+    Tick,
+)
+from shared.instant import MILLISECOND, SECOND
+from shared.messages.leases import NO_TERM
+from tests.unit.traffic_switcher.lease_play import (
+    EVERY_US,
+    LEASE_US,
+    LeasePlay,
+    here,
+    plan,
+    there,
+)
+
+FIRST, SECOND_TERM, THIRD = (1, 1), (1, 2), (1, 3)
+REMEMBERED = Memory(epoch=1, floors={})
+
+
+def holding() -> LeasePlay:
+    """Return a play in which node-a holds web."""
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST), "api": there(FIRST)})
+    play.hear({"web": FIRST})
+    assert play.is_open("web")
+    return play
+
+
+# -- rule 1: beats are (incarnation, number) -----------------------------------------------------
+
+
+def test_a_grant_for_a_beat_of_the_process_before_gives_nothing() -> None:
+    """Else a grant for old beat 17 extends new beat 17: 101 ms of two holders."""
+    play = LeasePlay(REMEMBERED)
+    old = play.grant({"web": FIRST})
+    play.start()
+    assert play.beats[-1].number >= old.number
+    play.feed(Heard(old))
+    assert not play.is_open("web")
+
+
+def test_a_grant_for_a_beat_that_was_never_sent_gives_nothing() -> None:
+    play = LeasePlay(REMEMBERED)
+    grant = play.grant({"web": FIRST})
+    play.feed(Heard(replace(grant, number=4_711)))
+    assert not play.is_open("web")
+
+
+def test_a_grant_to_another_node_gives_nothing() -> None:
+    play = LeasePlay(REMEMBERED)
+    grant = play.grant({"web": FIRST})
+    play.feed(Heard(replace(grant, node="node-b")))
+    assert not play.is_open("web")
+
+
+def test_the_last_64_beats_are_known_and_no_more() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.pass_time(200 * EVERY_US)
+    assert len(play.state.sent) == 64
+    assert max(play.state.sent) == play.beats[-1].number
+
+
+# -- rule 2: counted from when the beat was sent ---------------------------------------------------
+
+
+def test_a_lease_runs_from_when_its_beat_was_sent_however_late_the_grant_is() -> None:
+    play = LeasePlay(REMEMBERED)
+    beat, sent_at = play.beats[-1], play.now
+    play.pass_time(200 * MILLISECOND)
+    play.feed(Heard(play.grant({"web": FIRST}, beat=beat)))
+    assert play.kernel.ends["web"] == sent_at + LEASE_US - PERMIT_US
+
+
+def test_a_shorter_grant_of_a_later_beat_does_not_shorten_what_was_granted() -> None:
+    play = holding()
+    ends_at = play.state.vips["web"].ends_at
+    play.pass_time(EVERY_US)
+    play.hear({"web": FIRST}, length_us=20 * MILLISECOND)
+    assert play.state.vips["web"].ends_at == ends_at
+
+
+def test_a_grant_whose_lease_is_over_gives_nothing() -> None:
+    play = LeasePlay(REMEMBERED)
+    grant = play.grant({"web": FIRST})
+    play.sleep(LEASE_US)
+    play.feed(Heard(grant))
+    assert not play.is_open("web")
+    assert play.held == []
+
+
+# -- rule 3: terms and floors ----------------------------------------------------------------------
+
+
+def test_a_late_grant_after_a_release_gives_nothing() -> None:
+    """Else a grant that overtook nothing but itself opens the guard again: 328 ms."""
+    play = holding()
+    late = play.grant({"web": FIRST})
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    assert not play.is_open("web")
+    play.feed(Heard(late))
+    assert not play.is_open("web")
+
+
+def test_a_floor_outlives_the_process() -> None:
+    """Else a restart between release and late grant opens it again: 192 ms."""
+    play = holding()
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    play.plan = None  # the plan's file alone does not say what was released
+    play.start()
+    assert play.beats[-1].vips["web"].floor == SECOND_TERM
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+
+
+def test_a_release_does_not_refuse_the_term_that_gives_it_back() -> None:
+    play = holding()
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    play.follow(THIRD, {"web": here(THIRD), "api": there(FIRST)})
+    play.hear({"web": THIRD})
+    assert play.is_open("web")
+
+
+def test_a_term_that_was_replaced_is_not_taken_again() -> None:
+    play = holding()
+    old = play.grant({"web": FIRST})
+    play.hear({"web": SECOND_TERM})
+    play.feed(Heard(old))
+    assert play.state.vips["web"].term == SECOND_TERM
+
+
+def test_a_plan_gives_nothing() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST)})
+    play.pass_time(SECOND)
+    assert not play.is_open("web")
+
+
+def test_a_plan_that_is_older_than_the_lease_takes_nothing_away() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.hear({"web": THIRD})
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM)})
+    assert play.is_open("web")
+
+
+def test_a_release_is_said_when_the_guard_is_closed_and_the_floor_is_persisted() -> None:
+    play = holding()
+    before = len(play.done)
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    kinds = play.kinds()[before:]
+    assert kinds.index("CloseGuard") < kinds.index("PersistFloors") < kinds.index("Say")
+    assert kinds.index("PersistFloors") < kinds.index("Beat")
+    assert play.held[-1] == ("web", "released")
+    assert play.beats[-1].vips["web"].floor == SECOND_TERM
+
+
+def test_what_is_not_on_the_disk_is_not_said() -> None:
+    play = holding()
+    play.disk_full = True
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    play.pass_time(3 * SECOND)
+    assert not play.is_open("web")
+    assert play.beats[-1].vips["web"].floor == NO_TERM
+    assert ("web", "released") not in play.held
+    play.disk_full = False
+    play.pass_time(2 * SECOND)
+    assert play.beats[-1].vips["web"].floor == SECOND_TERM
+    assert play.held[-1] == ("web", "released")
+
+
+def test_a_guard_that_cannot_be_closed_is_not_said_to_be_before_its_lease_is_over() -> None:
+    play = holding()
+    ends_at = play.state.vips["web"].ends_at
+    play.kernel.refuses = "no"
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    assert play.beats[-1].vips["web"].floor == NO_TERM
+    play.pass_time(ends_at - play.now - 1)
+    assert ("web", "released") not in play.held
+    play.pass_time(EVERY_US)
+    assert play.held[-1] == ("web", "released")
+    assert play.beats[-1].vips["web"].floor == SECOND_TERM
+
+
+# -- rule 4: the permit ----------------------------------------------------------------------------
+
+
+def test_what_is_left_is_cut_by_the_life_of_a_permit() -> None:
+    assert leases.rests({"web": 1_000_000}, 900_000) == {"web": 100_000 - PERMIT_US}
+
+
+def test_what_would_end_within_the_life_of_a_permit_is_not_renewed() -> None:
+    assert leases.rests({"web": 1_000_000}, 1_000_000 - PERMIT_US) == {}
+
+
+def test_what_the_permit_refused_is_tried_again_with_the_next_beat() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.kernel.permits = False
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+    play.kernel.permits = True
+    play.pass_time(EVERY_US)
+    assert play.is_open("web")
+    assert play.held == [("web", "taken"), ("web", "answered")]
+
+
+# -- rule 7: memory --------------------------------------------------------------------------------
+
+
+def test_who_remembers_nothing_takes_nothing_before_it_has_persisted_a_plan() -> None:
+    play = LeasePlay(None)
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+    assert play.disk is None
+
+
+def test_who_remembers_nothing_gets_only_terms_that_were_made_after_it() -> None:
+    """Else a node whose disk was lost takes what it had released: away and back, 271 ms."""
+    play = LeasePlay(None)
+    play.follow(SECOND_TERM, {"web": here(FIRST), "api": there(SECOND_TERM)})
+    assert play.beats[-1].vips["web"].floor == FIRST
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+    play.follow(THIRD, {"web": here(THIRD), "api": there(SECOND_TERM)})
+    play.hear({"web": THIRD})
+    assert play.is_open("web")
+
+
+def test_what_was_granted_to_who_remembers_nothing_is_refused_for_ever() -> None:
+    play = LeasePlay(None)
+    play.hear({"web": SECOND_TERM})
+    play.follow(FIRST, {"web": here(FIRST)})
+    play.hear({"web": SECOND_TERM})
+    assert not play.is_open("web")
+    assert play.beats[-1].vips["web"].floor == SECOND_TERM
+
+
+def test_a_persisted_plan_alone_is_no_memory_of_leases() -> None:
+    play = LeasePlay(None, plan(SECOND_TERM, {"web": here(FIRST)}))
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+
+
+# -- rule 8: epochs --------------------------------------------------------------------------------
+
+
+def test_a_grant_of_an_arbiter_before_the_last_gives_nothing() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.feed(Heard(play.grant({}, epoch=3)))
+    play.feed(Heard(play.grant({"web": FIRST}, epoch=2)))
+    assert not play.is_open("web")
+    assert play.beats[-1].epoch == 3
+
+
+def test_an_epoch_is_persisted_before_it_is_said() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.disk_full = True
+    play.feed(Heard(play.grant({}, epoch=3)))
+    play.pass_time(EVERY_US)
+    assert play.beats[-1].epoch == 1
+    play.feed(Heard(play.grant({"web": FIRST}, epoch=2)))
+    assert not play.is_open("web")
+
+
+# -- sleeping and lapsing --------------------------------------------------------------------------
+
+
+def test_a_lease_that_ran_out_is_noticed_and_may_be_granted_again() -> None:
+    play = holding()
+    play.pass_time(LEASE_US)
+    assert play.held[-1] == ("web", "lapsed")
+    assert "web" not in play.addresses
+    play.hear({"web": FIRST})
+    assert play.is_open("web")
+    assert "web" in play.addresses
+
+
+def test_who_slept_notices_what_ran_out_before_anything_else() -> None:
+    play = holding()
+    play.sleep(10 * SECOND)
+    before = len(play.done)
+    play.hear({"web": FIRST})
+    assert play.kinds()[before] == "DropAddress"
+    assert not play.is_open("web")
+    assert play.held[-1] == ("web", "lapsed")
+
+
+# -- giving up by itself ---------------------------------------------------------------------------
+
+
+def test_a_dead_load_balancer_releases_at_once_and_says_so() -> None:
+    play = holding()
+    play.feed(BalancerChanged("dead: its process is gone"))
+    assert not play.is_open("web")
+    assert play.held[-1] == ("web", "released")
+    assert play.beats[-1].balancer == "dead: its process is gone"
+    assert play.beats[-1].vips["web"].floor == FIRST
+
+
+def test_what_comes_while_this_node_is_unfit_is_given_up_at_once() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.feed(BalancerChanged("hung: no answer"))
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+    assert play.beats[-1].vips["web"].floor == FIRST
+
+
+def test_being_fit_again_is_said_at_once() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.feed(BalancerChanged("hung: no answer"))
+    count = len(play.beats)
+    play.feed(BalancerChanged(""))
+    assert len(play.beats) == count + 1
+    assert play.beats[-1].balancer == ""
+
+
+# -- planned moves ---------------------------------------------------------------------------------
+
+
+def test_the_new_holder_hands_over_before_its_guard_opens() -> None:
+    play = LeasePlay(REMEMBERED)
+    moved = here(SECOND_TERM, previous="node-b", drain_us=5 * SECOND)
+    play.follow(SECOND_TERM, {"web": moved})
+    before = len(play.done)
+    play.hear({"web": SECOND_TERM})
+    kinds = play.kinds()[before:]
+    assert kinds.index("HandOver") < kinds.index("Renew")
+    assert HandOver("web", "10.0.0.2", 5 * SECOND) in play.done
+
+
+def test_a_grant_that_comes_before_its_plan_hands_over_as_soon_as_that_is_known() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.hear({"web": SECOND_TERM})
+    moved = here(SECOND_TERM, previous="node-b", drain_us=5 * SECOND)
+    play.follow(SECOND_TERM, {"web": moved})
+    assert play.kinds().count("HandOver") == 1
+
+
+def test_the_holder_before_serves_open_connections_on_and_keeps_the_address_for_them() -> None:
+    play = holding()
+    moved = there(SECOND_TERM, previous="node-a", drain_us=2 * SECOND)
+    play.follow(SECOND_TERM, {"web": moved, "api": there(FIRST)})
+    assert not play.is_open("web")
+    assert "web" in play.addresses
+    play.pass_time(2 * SECOND)
+    assert "web" not in play.addresses
+    assert play.held[-1] == ("web", "drained")
+
+
+# -- beats -----------------------------------------------------------------------------------------
+
+
+def test_late_beats_do_not_shift_the_grid() -> None:
+    play = LeasePlay(REMEMBERED)
+    due_at = leases.deadline(play.state)
+    play.now = due_at + 17 * MILLISECOND
+    play.feed(Tick())
+    assert play.beats[-1].late_us == 17 * MILLISECOND
+    assert leases.deadline(play.state) == due_at + EVERY_US
+
+
+def test_every_renewal_is_one_action_for_all() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.hear({"web": FIRST, "api": FIRST})
+    assert [set(a.ends) for a in play.done if isinstance(a, Renew)] == [{"web", "api"}]
+
+
+def test_nothing_is_written_while_nothing_changes() -> None:
+    play = holding()
+    count = sum(isinstance(a, PersistFloors) for a in play.done)
+    for _ in range(20):
+        play.pass_time(EVERY_US)
+        play.hear({"web": FIRST})
+    assert sum(isinstance(a, PersistFloors) for a in play.done) == count
