@@ -2,8 +2,9 @@
 
 Request number n is due at a fixed instant, and its latency counts from there: a service that
 hangs cannot slow the questions down and so hide how long people waited (no coordinated
-omission). Requests go to the nodes' addresses in turn; half of them over new connections, half
-over kept ones; half to each service; one in ten is a POST with an id that nobody else uses.
+omission). Requests go to the virtual IPs in turn (where there are none, to the nodes); half of
+them over new connections, half over kept ones; half to each service; one in ten is a POST with an
+id that nobody else uses.
 
 What is sent twice, and what never. A server may close a kept connection at the very moment at
 which the next request is written to it; browsers then repeat the request on a new connection,
@@ -47,7 +48,7 @@ SUCCESS = range(200, 300)
 class Target(NamedTuple):
     """Where a request goes."""
 
-    node: str
+    place: str  # the VIP, or the node where there are none
     service: str
     address: str
     port: int
@@ -299,7 +300,7 @@ class Load:
                 latency_us=self.clock.now() - exchange.scheduled_at,
                 late_us=exchange.late_us,
                 method=exchange.method,
-                node=exchange.target.node,
+                place=exchange.target.place,
                 service=exchange.target.service,
                 result=result,
                 answered_by=by,
@@ -340,12 +341,12 @@ class Load:
 
 
 def read_targets(content: Mapping[str, Mapping[str, object]]) -> list[Target]:
-    """Return the targets in turn: every node, and every service on it."""
-    addresses, ports = content["nodes"], content["services"]
+    """Return the targets in turn: every place, and every service there."""
+    addresses, ports = content.get("vips") or content["nodes"], content["services"]
     return [
-        Target(node, service, str(address), int(str(port)))
+        Target(place, service, str(address), int(str(port)))
         for service, port in ports.items()
-        for node, address in addresses.items()
+        for place, address in addresses.items()
     ]
 
 
@@ -360,7 +361,10 @@ async def ask(load: Load) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the client. Its plan is a file: {"nodes": {NAME: ADDRESS}, "services": {NAME: PORT}}."""
+    """Run the client.
+
+    Its plan is a file, {"nodes": {NAME: ADDRESS}, "vips": the same, "services": {NAME: PORT}}.
+    """
     parser = argparse.ArgumentParser(prog="client", allow_abbrev=False)
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--rate", type=int, required=True)
@@ -368,7 +372,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     content = json.loads(options.plan.read_bytes())
     nodes, services = tuple(content["nodes"]), tuple(content["services"])
-    writer = RecordWriter(options.records, Names(nodes, services))
+    names = Names(nodes, services, tuple(content.get("vips", ())))
+    writer = RecordWriter(options.records, names)
     load = Load(
         targets=read_targets(content),
         rate=options.rate,

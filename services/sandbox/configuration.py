@@ -9,13 +9,14 @@ from pathlib import Path
 
 import yaml
 
-from services.sandbox.network import WITNESS
+from services.sandbox.network import WITNESS, vips
 from services.sandbox.options import Options
 
 BUS_PORT = 4222
 TRACES_PORT = 4318
 KEY = "equipoise.key"
 CLUSTER_FILE = "equipoise.yaml"
+WITH_VIPS = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,10 @@ def cluster_file(
         },
         "witness": {"address": addresses[WITNESS]},
         "bus": {"servers": [f"nats://{addresses[WITNESS]}:{BUS_PORT}"]},
+        **({"vips": _vips(options, nodes)} if WITH_VIPS else {}),
         "services": {service.name: _service(service, nodes[0]) for service in SERVICES},
         "policy": {
-            "after": {"service": "1s"},
+            "after": {"service": "1s", "node": "1s"} if WITH_VIPS else {"service": "1s"},
             "ramp": "1s",
             "drain": "1s",
             # Drills move the same few instances again and again.
@@ -61,6 +63,13 @@ def cluster_file(
     }
     head = "# The sandbox's cluster; `equipoise config show` has all defaults.\n"
     return head + yaml.safe_dump(content, sort_keys=False)
+
+
+def _vips(options: Options, nodes: Sequence[str]) -> dict[str, object]:
+    return {
+        name: {"address": f"{vip.address}/{vip.prefix}", "home": vip.home}
+        for name, vip in vips(nodes, ipv6=options.ipv6).items()
+    }
 
 
 def _service(service: DemoService, primary: str) -> dict[str, object]:

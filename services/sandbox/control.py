@@ -11,6 +11,9 @@ One JSON object a line, one in answer: {"do": VERB, …} → {"ok": true, …} o
     stage     program stage within_us   wait until one is at a stage
     run       member command within_us  run a command in a member's namespace: code and output
     get       address port path         ask an instance over HTTP from the bridge: its status
+
+What is done to whole members at once is in `faults`: link, cut, heal, freeze, thaw, kill, revive,
+condition, reach.
 """
 
 import asyncio
@@ -25,7 +28,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from services.sandbox.network import Network
+from services.sandbox.cuts import Way
+from services.sandbox.faults import Condition, Faults, Reach, Span
+from services.sandbox.network import Network, Wire
 from services.sandbox.supervisor import Injection, Sight, Stage, Supervisor
 from shared.errors import EquipoiseError, MachineError
 from shared.instant import SECOND, Duration
@@ -43,7 +48,7 @@ Wish = Mapping[str, Any]
 class ControlServer:
     """Serves the control socket inside the sandbox."""
 
-    def __init__(self, supervisor: Supervisor, network: Network) -> None:
+    def __init__(self, supervisor: Supervisor, network: Network, faults: Faults) -> None:
         self._supervisor = supervisor
         self._network = network
         self._verbs: Mapping[str, Callable[[Wish], Awaitable[Answer]]] = {
@@ -55,6 +60,7 @@ class ControlServer:
             "stage": self._stage,
             "run": self._run,
             "get": self._get,
+            **faults.verbs(),
         }
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -194,9 +200,10 @@ class ControlClient:
         """Return how all programs stand, by name."""
         return _sights(await self.ask("programs"))
 
-    async def send(self, program: str, name: str) -> Injection:
-        """Send a signal, such as `KILL`."""
-        return Injection(**await self.ask("signal", program=program, signal=name))
+    async def send(self, program: str, name: str, *, everyone: bool = False) -> Injection:
+        """Send a signal, such as `KILL`; with `everyone` to the program's children as well."""
+        answer = await self.ask("signal", program=program, signal=name, everyone=everyone)
+        return Injection(**answer)
 
     async def until_ready(self, within_us: Duration, programs: Sequence[str] = ()) -> None:
         """Wait until programs (all, if none is named) are ready."""
@@ -206,6 +213,26 @@ class ControlClient:
         """Run a command in a member's namespace; return its output."""
         answer = await self.ask("run", member=member, command=list(command), within_us=5 * SECOND)
         return str(answer["out"])
+
+    async def link(self, member: str, *, up: bool, wires: Sequence[Wire] = ()) -> Span:
+        """Take a member's cables away (all, if no network is named), or put them back."""
+        return Span(**await self.ask("link", member=member, up=up, wires=list(wires)))
+
+    async def cut(self, member: str, way: Way, wires: Sequence[Wire] = ()) -> Span:
+        """Drop silently what comes into a member, goes out of it, or both."""
+        return Span(**await self.ask("cut", member=member, way=way, wires=list(wires)))
+
+    async def do(self, verb: str, member: str) -> Span:
+        """Heal, freeze, thaw, kill or revive a whole member."""
+        return Span(**await self.ask(verb, member=member))
+
+    async def condition(self, member: str) -> Condition:
+        """Return how a member is, by the kernel's word."""
+        return Condition(**await self.ask("condition", member=member))
+
+    async def reach(self, member: str, other: str, wire: Wire) -> Reach:
+        """Send a frame there and back."""
+        return Reach(**await self.ask("reach", member=member, other=other, wire=wire))
 
     async def status_of(self, address: str, port: int, path: str) -> int | None:
         """Ask an instance over HTTP; None when it does not answer."""

@@ -17,8 +17,9 @@ from typing import Any
 from services.sandbox import configuration
 from services.sandbox.control import SOCKET, ControlServer
 from services.sandbox.drills.names import Name
+from services.sandbox.faults import Faults
 from services.sandbox.machine import Tools
-from services.sandbox.network import GATE, WITNESS, Network
+from services.sandbox.network import GATE, WITNESS, Network, vips
 from services.sandbox.options import Extent, Options, Output
 from services.sandbox.parts import CLIENT_PLAN, Parts
 from services.sandbox.relay import carrier
@@ -88,12 +89,20 @@ def write_files(folder: Path, orders: Orders) -> None:
     store = folder / WITNESS / "jetstream"
     (folder / "nats.conf").write_text(configuration.bus_file(store, addresses[WITNESS]))
     services = {service.name: service.listen for service in configuration.SERVICES}
-    plan = {"nodes": of_nodes, "services": services}
+    plan = {"nodes": of_nodes, "vips": client_vips(orders), "services": services}
     (folder / CLIENT_PLAN).write_text(json.dumps(plan))
     if orders.options.extent is Extent.INFRASTRUCTURE:
         for node in orders.nodes:
             text = configuration.balancer_file(of_nodes, folder / node)
             (folder / node / "haproxy.cfg").write_text(text)
+
+
+def client_vips(orders: Orders) -> dict[str, str]:
+    """Return the addresses that the client asks: none where nobody moves them."""
+    if orders.options.extent is Extent.INFRASTRUCTURE or not configuration.WITH_VIPS:
+        return {}
+    found = vips(orders.nodes, ipv6=orders.options.ipv6)
+    return {name: vip.address for name, vip in found.items()}
 
 
 async def keep(folder: Path, orders: Orders, network: Network, stop_pipe: int) -> None:
@@ -105,8 +114,10 @@ async def keep(folder: Path, orders: Orders, network: Network, stop_pipe: int) -
         addresses=orders.addresses,
         network=network,
     )
-    supervisor = Supervisor(parts.programs(), SystemClock())
-    server = await ControlServer(supervisor, network).listen(folder / SOCKET)
+    clock = SystemClock()
+    supervisor = Supervisor(parts.programs(), clock)
+    faults = Faults(supervisor=supervisor, network=network, clock=clock)
+    server = await ControlServer(supervisor, network, faults).listen(folder / SOCKET)
     relay = await _relay_traces(folder) if orders.options.otlp else None
     supervisor.start()
     try:
@@ -157,8 +168,8 @@ def work(folder: Path, stop_pipe: int) -> int:
     """Make the network and the files, and run the cluster."""
     try:
         orders = Orders.decode((folder / ORDERS).read_text())
-        network = Network(tools=orders.tools)
-        network.build(orders.addresses)
+        network = Network(tools=orders.tools, nodes=orders.nodes, ipv6=orders.options.ipv6)
+        network.build()
         write_files(folder, orders)
         asyncio.run(keep(folder, orders, network, stop_pipe))
     except EquipoiseError as problem:

@@ -21,7 +21,7 @@ from services.sandbox import places
 from services.sandbox.drills.show import attend
 from services.sandbox.inner import ORDERS, TRACES_SOCKET, Orders
 from services.sandbox.machine import TOOL_PATHS, Tools, check_runs, find_tools, isolation
-from services.sandbox.network import CLIENT, addresses, node_names
+from services.sandbox.network import addresses, node_names
 from services.sandbox.options import Options
 from services.sandbox.places import Claim
 from services.sandbox.relay import carrier
@@ -60,14 +60,15 @@ def launch(options: Options) -> int:
 
 def context(claimed: Claim, orders: Orders) -> Mapping[str, object]:
     """Return how other commands reach this sandbox."""
-    members = [member for member in orders.addresses if member != CLIENT]
     return {
         "version": 1,
         "cluster": claimed.name,
         "config": str(claimed.folder / "equipoise.yaml"),
         "run_directory": str(claimed.folder),
         "pid": os.getpid(),
-        "members": {member: str(claimed.folder / member / "api.sock") for member in members},
+        "members": {
+            member: str(claimed.folder / member / "api.sock") for member in orders.addresses
+        },
     }
 
 

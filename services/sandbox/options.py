@@ -45,6 +45,7 @@ class Options:
     haproxy: Path | None = None  # None: the one from the wheel
     otlp: str | None = None
     keep_logs: Path | None = None
+    ipv6: bool = False
     extent: Extent = Extent.EVERYTHING
     drills: tuple[Name, ...] = ()
     once: bool = False  # play drills (all, if none is named), and end
@@ -156,6 +157,9 @@ def parse(arguments: Sequence[str]) -> Options:
         choices=[Extent.INFRASTRUCTURE.value],
         default=Extent.EVERYTHING.value,
         help="nats-server, HAProxy, demo services and client, without Equipoise",
+    )
+    parser.add_argument(
+        "--ipv6", action="store_true", help="a third virtual IP, with an IPv6 address"
     )
     _add_drills(parser)
     found = parser.parse_args(arguments)

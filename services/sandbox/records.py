@@ -52,7 +52,7 @@ class Record(NamedTuple):
     latency_us: Duration  # from then until it ended
     late_us: Duration  # of it, the client's own lateness in sending
     method: Method
-    node: str  # whose address was asked
+    place: str  # the VIP whose address was asked; a node where there are none
     service: str
     result: Result
     answered_by: str | None  # the instance's node
@@ -86,10 +86,18 @@ class Names:
 
     nodes: tuple[str, ...]
     services: tuple[str, ...]
+    vips: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where requests go: to the VIPs, or to the nodes where there are none."""
+        return self.vips or self.nodes
 
     def encode(self) -> bytes:
         """Return the file's head."""
-        line = json.dumps({"nodes": self.nodes, "services": self.services}).encode()
+        line = json.dumps(
+            {"nodes": self.nodes, "services": self.services, "vips": self.vips}
+        ).encode()
         assert len(line) < HEADER_SIZE
         return line.ljust(HEADER_SIZE - 1) + b"\n"
 
@@ -98,7 +106,7 @@ class Names:
         """Read the file's head."""
         try:
             content = json.loads(head)
-            return cls(tuple(content["nodes"]), tuple(content["services"]))
+            return cls(*(tuple(content[name]) for name in ("nodes", "services", "vips")))
         except (ValueError, KeyError, TypeError) as problem:
             raise StateError(f"no records of a sandbox's client begin like that: {problem}") from (
                 problem
@@ -113,7 +121,7 @@ def encode(names: Names, record: Record) -> bytes:
         min(record.latency_us, UINT32_MAX),
         min(record.late_us, UINT32_MAX),
         record.method,
-        names.nodes.index(record.node),
+        names.places.index(record.place),
         names.services.index(record.service),
         record.result,
         by,
@@ -128,7 +136,7 @@ def encode_mark(complete_until: Instant) -> bytes:
 
 def decode(names: Names, content: bytes) -> Iterator[Record | Instant]:
     """Read records, and marks as bare instants."""
-    for scheduled, latency, late, method, node, service, result, by, flags in LAYOUT.iter_unpack(
+    for scheduled, latency, late, method, place, service, result, by, flags in LAYOUT.iter_unpack(
         content
     ):
         if method == Method.MARK:
@@ -139,7 +147,7 @@ def decode(names: Names, content: bytes) -> Iterator[Record | Instant]:
             latency_us=latency,
             late_us=late,
             method=Method(method),
-            node=names.nodes[node],
+            place=names.places[place],
             service=names.services[service],
             result=Result(result),
             answered_by=None if by == NOBODY else names.nodes[by],

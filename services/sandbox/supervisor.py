@@ -323,6 +323,10 @@ class Supervisor:
         """Return how all programs stand, in the order in which they were given."""
         return [keeper.sight() for keeper in self._keepers.values()]
 
+    def names_of(self, member: str) -> list[str]:
+        """Return the names of a member's programs."""
+        return [name for name in self._keepers if name.startswith(f"{member}/")]
+
     def _keeper(self, name: str) -> Keeper:
         try:
             return self._keepers[name]

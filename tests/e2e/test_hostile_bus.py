@@ -23,7 +23,7 @@ def test_noise_foreign_messages_and_replays_neither_move_traffic_nor_end_a_servi
         before = {name: each.restarts for name, each in running.control.programs().items()}
         for seed in (1, 2):
             command = [sys.executable, str(SPEAKER), "10.77.0.5", "4222", "sandbox", str(seed)]
-            code, out, complaints = running.control.run("client", command, 30 * SECOND)
+            code, out, complaints = running.control.run("node-b", command, 30 * SECOND)
             assert code == 0, complaints
             assert int(out) > 10, "it heard the cluster speak"
         after = {name: each.restarts for name, each in running.control.programs().items()}

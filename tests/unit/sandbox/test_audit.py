@@ -25,7 +25,7 @@ def request(
         latency_us=took_ms * MILLISECOND,
         late_us=0,
         method=Method.POST if unsafe else Method.GET,
-        node="node-a",
+        place="node-a",
         service="shop",
         result=result,
         answered_by=by if result is Result.OK else None,

@@ -43,7 +43,7 @@ def test_every_lane_gets_the_same_share_of_everything() -> None:
 
 
 def test_requests_go_to_the_nodes_in_turn() -> None:
-    nodes = [plan(number, TARGETS)[0].node for number in range(6)]
+    nodes = [plan(number, TARGETS)[0].place for number in range(6)]
     assert nodes == ["node-a", "node-b"] * 3
 
 
