@@ -64,8 +64,11 @@ class ControlServer:
         }
 
     async def listen(self, path: Path) -> asyncio.Server:
-        """Begin to serve."""
-        return await asyncio.start_unix_server(self._serve, path, limit=LINE_MAX)
+        """Begin to serve; the socket has its name only once connections are accepted."""
+        new = path.with_name(path.name + ".new")
+        server = await asyncio.start_unix_server(self._serve, new, limit=LINE_MAX)
+        new.rename(path)
+        return server
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError):  # who left, or sent a line without end

@@ -355,7 +355,7 @@ def test_a_closed_terminal_ends_it() -> None:
         finally:
             launcher.kill()
             launcher.wait()
-        assert not in_namespace(namespace)
+        wait_until(lambda: not in_namespace(namespace), "no process is left")
         assert {path.name for path in (runtime / "equipoise").iterdir()} == {"lock"}
 
 
