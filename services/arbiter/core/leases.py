@@ -87,7 +87,7 @@ def is_new(lessee: Lessee, beat: LeaseBeat) -> bool:
 def bound_us(length_us: Duration) -> Duration:
     """Rule 2: how long a lease may run by our clock, at the worst of both, to the kernel's tick."""
     faster, slower = 100 + RATE_ERROR_PERCENT, 100 - RATE_ERROR_PERCENT
-    return -(-length_us * faster // slower) + KERNEL_TICK_US
+    return -(-(length_us + KERNEL_TICK_US) * faster // slower)
 
 
 def later(one: Instant, other: Instant) -> Instant:
@@ -123,6 +123,14 @@ def incapable(ledger: Ledger, beat: LeaseBeat) -> str:
     if beat.guard_age_us > GUARD_BEATS_MAX * ledger.every_us:
         return f"its guard is not seen at work: {beat.guard_detail or 'its report is old'}"
     return ""
+
+
+def shows_all(ledger: Ledger, beat: LeaseBeat) -> bool:
+    """Rule 8: whether a beat has everything in it that the node may hold, now and later.
+
+    A process that could not make its guard does not know what the one before it left open.
+    """
+    return beat.epoch >= ledger.epoch and not beat.guard_detail
 
 
 def hold_of(lessee: Lessee, vip: str) -> Hold:
@@ -161,7 +169,7 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
         gap_us=gap_us,
         length_us=ledger.fixed_us or length_for(gap_us, ledger.every_us),
         ends=_ends(lessee, beat, now),
-        reports_all=lessee.reports_all or beat.epoch >= ledger.epoch,
+        reports_all=lessee.reports_all or shows_all(ledger, beat),
     )
     return _with(ledger, changed)
 

@@ -119,7 +119,8 @@ def test_rule_2_a_lease_counts_from_its_receipt_times_the_clocks_worst_rates() -
     desk.both_know()
     desk.hear(beat(A, 2))
     assert end_of(desk.ledger.lessees[A], "web") == desk.now + bound_us(FIXED)
-    assert bound_us(970_000) == 1_030_000 + 10_000
+    # The kernel's tick is counted by the node's clock as well.
+    assert bound_us(960_000) == 1_030_000
 
 
 def test_rule_2_a_shorter_later_grant_does_not_shorten_what_may_be_held() -> None:
@@ -246,6 +247,19 @@ def test_rule_8_once_all_have_heard_the_new_epoch_only_what_they_show_is_waited_
     end = BEGIN + bound_us(100 * MILLISECOND)
     assert deadline(desk.ledger, desk.now) == end
     desk.now = end
+    grant = desk.hear(beat(B, 2))
+    assert grant is not None
+    assert grant.vips
+
+
+def test_rule_8_who_could_not_make_its_guard_does_not_know_what_was_left_open() -> None:
+    """Answers "killed, started without rights to the kernel, arbiter new: 72 ms of two holders"."""
+    desk = Desk(holder=B)
+    desk.hear(beat(A, 1, guard_detail="the kernel does not do it"))
+    grant = desk.hear(beat(B, 1))
+    assert grant is not None
+    assert not grant.vips
+    desk.hear(beat(A, 2))
     grant = desk.hear(beat(B, 2))
     assert grant is not None
     assert grant.vips

@@ -191,6 +191,19 @@ def test_a_guard_that_cannot_be_closed_is_not_said_to_be_before_its_lease_is_ove
     assert play.beats[-1].vips["web"].floor == SECOND_TERM
 
 
+def test_no_floor_is_said_before_this_process_has_closed_what_was_left_open() -> None:
+    """Answers "killed, new guard refused, its plan gave the VIP away: 478 ms of two holders"."""
+    play = holding()
+    play.kernel.refuses = "the kernel does not do it"
+    play.start()
+    play.follow((1, 9), {"web": there((1, 9)), "api": there((1, 9))})
+    play.pass_time(100 * MILLISECOND)
+    assert play.beats[-1].vips["web"].floor == NO_TERM
+    play.kernel.refuses = ""
+    play.pass_time(SECOND)
+    assert play.beats[-1].vips["web"].floor == (1, 9)
+
+
 # -- rule 4: the permit ----------------------------------------------------------------------------
 
 

@@ -61,7 +61,7 @@ def fit(state: State) -> frozenset[str]:
 
 def stood(state: State, now: Instant) -> Decided:
     """Everything is closed; open again what is leased."""
-    after = replace(state, guard="", guard_at=now, standing=False, stand_failures=0)
+    after = replace(state, has_stood=True, guard="", guard_at=now, standing=False, stand_failures=0)
     for name, vip in sorted(state.vips.items()):
         if vip.release is not None and vip.release.closed_at is None:
             closed = replace(vip, release=replace(vip.release, closed_at=now))

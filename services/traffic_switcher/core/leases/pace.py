@@ -5,6 +5,7 @@ from shared.instant import MILLISECOND, MINUTE, SECOND, Duration
 # A permit lives so long (rule 4 of docs/vip-safety.md), and every lease is cut by as much:
 # whatever happens between reading the clock and the kernel's commit takes less, or is refused.
 PERMIT_US: Duration = 20 * MILLISECOND
+KERNEL_TICK_US: Duration = 10 * MILLISECOND  # a time-out in the kernel ends at its next tick
 # A grant is for one of the last beats: at the shortest beat (20 ms) these are 1.3 s, longer than
 # the longest lease, so what is older could not give anything any more.
 SENT_MAX = 64

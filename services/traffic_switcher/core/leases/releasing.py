@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from services.traffic_switcher.core.leases import handing
 from services.traffic_switcher.core.leases.fitness import why_not
-from services.traffic_switcher.core.leases.pace import PERSIST_AGAIN_US
+from services.traffic_switcher.core.leases.pace import KERNEL_TICK_US, PERSIST_AGAIN_US
 from services.traffic_switcher.core.leases.state import (
     Action,
     CloseGuard,
@@ -44,7 +44,7 @@ def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
     """Close the guard at once; nothing of the floor's term and below is taken again."""
     vip = state.vips[name]
     assert cause.floor >= vip.term
-    if vip.ends_at <= now:
+    if vip.ends_at + KERNEL_TICK_US <= now:
         return with_vip(state, name, replace(vip, floor=cause.floor)), ()
     drain_us = cause.drain_us if vip.address_at is not None else 0
     begun = Release(
@@ -52,7 +52,7 @@ def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
         reason=cause.reason,
         incident=vip.incident,
         begun_at=now,
-        ends_at=vip.ends_at,
+        ends_at=vip.ends_at + KERNEL_TICK_US,
         planned=drain_us > 0,
     )
     after = replace(
@@ -140,7 +140,7 @@ def to_persist(state: State) -> Memory | None:
     if state.is_new:
         return None
     known = state.persisted.floors
-    floors = {**known, **{n: _floor(v, known.get(n, NO_TERM)) for n, v in state.vips.items()}}
+    floors = {**known, **{n: _floor(state, n) for n in state.vips}}
     memory = Memory(
         epoch=max(state.epoch, state.persisted.epoch),
         floors={name: floor for name, floor in sorted(floors.items()) if floor > NO_TERM},
@@ -148,10 +148,14 @@ def to_persist(state: State) -> Memory | None:
     return None if memory == state.persisted else memory
 
 
-def _floor(vip: Vip, known: Term) -> Term:
-    """Return the floor as far as it is true: the guard is closed for that term."""
+def _floor(state: State, name: str) -> Term:
+    """Return the floor as far as it is true: the guard is closed for that term.
+
+    Until our own guard stands, what the process before us opened may be open.
+    """
+    vip, known = state.vips[name], state.persisted.floors.get(name, NO_TERM)
     is_closed = vip.release is None or vip.release.closed_at is not None
-    return max(known, vip.floor) if is_closed else known
+    return max(known, vip.floor) if is_closed and state.has_stood else known
 
 
 def floors_persisted(state: State, now: Instant) -> Decided:

@@ -92,6 +92,7 @@ class State:
     looked: bool = False  # a beat follows
     beat_now: bool = False  # something changed that the arbiter waits for
     said_fit: frozenset[str] = frozenset()  # the VIPs that the newest beat called fit
+    has_stood: bool = False  # this process has closed what the one before it had opened
     guard: str = "the guard was not made yet"  # why it does not stand ("" it does)
     guard_at: Instant  # when the kernel last confirmed what the beats say
     stand_at: Instant = 0
