@@ -80,21 +80,28 @@ class Haproxy:
 
     def ask(self, line: str) -> str:
         """Say something to its command line, as somebody else would."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(2)
-            connection.connect(str(self._directory / "haproxy.sock"))
-            connection.sendall(f"{line}\n".encode())
-            answer = b""
-            while chunk := connection.recv(65_536):
-                answer += chunk
-        return answer.decode()
+        return self._told("haproxy.sock", line)
 
     def kill_worker(self) -> None:
         """Kill what does the work; the master ends with it, as HAProxy's masters do."""
-        assert self._process is not None
         os.kill(self.worker, signal.SIGKILL)
+        self.ended()
+
+    def kill_master(self) -> None:
+        """Kill what started the workers; they end with it."""
+        assert self._process is not None
+        self._process.kill()
+        self.ended()
+
+    def ended(self) -> None:
+        """Wait for the end of what was killed."""
+        assert self._process is not None
         self._process.wait(ENDED_WITHIN_S)
         self._process = None
+
+    def reload(self) -> None:
+        """Let a new worker take over, as the master does when it is asked."""
+        assert "Success=0" not in self._told("haproxy-master.sock", "reload")
 
     def freeze(self) -> None:
         """Stop the worker without a word to anybody; return nothing until it is woken."""
@@ -130,6 +137,17 @@ class Haproxy:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _told(self, name: str, line: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            connection.connect(str(self._directory / name))
+            connection.sendall(f"{line}\n".encode())
+            connection.shutdown(socket.SHUT_WR)  # a master goes on listening until then
+            answer = b""
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        return answer.decode()
 
     def _answers(self) -> bool:
         try:

@@ -7,7 +7,7 @@ and 0012 tell what happened with others.
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -36,6 +36,7 @@ CHECK_SUSPECT_EVERY_US: Duration = 100 * MILLISECOND
 CHECK_DOWN_EVERY_US: Duration = 500 * MILLISECOND
 CHECK_TIMEOUT_US: Duration = 2 * SECOND
 CHECK_FALL, CHECK_RISE = 3, 2
+ALIVE = "_alive"  # the frontend that answers for HAProxy itself; services have no "_" in front
 DESCRIPTORS_MAX = 50_000  # about 24,000 connections; the machine's own limit holds if it is lower
 
 # The server that takes what finds nobody: a port where nobody listens, so that HAProxy retries it
@@ -55,6 +56,11 @@ class Place:
 
     socket: PurePath
     token: str
+
+    @property
+    def alive(self) -> PurePath:
+        """Where HAProxy itself answers any request, as a sign of life."""
+        return self.socket.with_name(f"{self.socket.stem}-alive.sock")
 
 
 def token_of(key: bytes) -> str:
@@ -88,9 +94,10 @@ def _lines(
 ) -> Iterator[str]:
     yield from _global(cluster, place)
     yield from _defaults()
-    address = cluster.nodes[node].address
+    yield from _alive(place)
+    own = cluster.nodes[node].address
     for name, service in cluster.services.items():
-        yield from _frontend(service, address)
+        yield from _frontend(service, own, [cluster.vips[vip].address for vip in service.vips])
         yield from _backend(service, place)
         for instance, member in cluster.nodes.items():
             rule = rules[name][instance]
@@ -123,11 +130,26 @@ def _defaults() -> Iterator[str]:
     )
 
 
-def _frontend(service: Service, address: str) -> Iterator[str]:
+def _alive(place: Place) -> Iterator[str]:
+    """Yield what our watch asks every moment: no instance is behind it, and no network before."""
+    yield f"frontend {ALIVE}"
+    yield "    mode http"
+    yield f"    bind {_word(f'unix@{place.alive}')} mode 600"
+    yield f"    timeout client {_time(IDLE_TIMEOUT_US)}"
+    yield "    timeout http-request 10s"
+    yield f"    timeout http-keep-alive {_time(IDLE_TIMEOUT_US)}"
+    yield "    http-request return status 200"
+
+
+def _frontend(service: Service, own: str, vips: Iterable[str]) -> Iterator[str]:
     is_http = service.protocol is Protocol.HTTP
     yield f"frontend {service.name}"
     yield f"    mode {service.protocol}"
-    yield f"    bind {_at(address, service.listen)}"
+    yield f"    bind {_at(own, service.listen)}"
+    for vip in vips:
+        # Listened at on every node, so that a takeover needs no reload: `transparent` lets a
+        # socket have an address that is not there, without any setting of the machine's.
+        yield f"    bind {_at(vip, service.listen)} transparent"
     yield f"    timeout client {_time(ANSWER_TIMEOUT_US if is_http else IDLE_TIMEOUT_US)}"
     if is_http:
         yield "    timeout http-request 10s"

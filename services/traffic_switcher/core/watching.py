@@ -1,0 +1,136 @@
+"""Whether the load balancer serves: judged from how it answers, and how soon, to what is asked.
+
+    asked every 50 ms over one connection that stays open
+
+    ANSWERED ---- closed, and then refused or absent -------------------------> DEAD
+        |    ---- closed again and again without an answer -------------------> DEAD
+        |    ---- silent for two time-outs in a row --------------------------> HUNG
+        ^                                                                         |
+        +------------------- three answers in a row ------------------------------+
+
+1.  The time-out is a multiple of what was normal lately, between 50 and 200 ms: on a starved
+    machine everybody is slow, and answers that come late raise it.
+2.  A silence that we may have slept through ourselves is not counted (our timer was late), unless
+    it has lasted for a second.
+3.  A connection that ends is no death: HAProxy closes it at a reload. The next one tells.
+4.  The first answer of all is enough: whoever starts beside a working HAProxy finds it working.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias, assert_never
+
+from shared.instant import MILLISECOND, SECOND, Duration, milliseconds
+
+ASK_EVERY_US: Duration = 50 * MILLISECOND
+ASK_DEAD_EVERY_US: Duration = 10 * MILLISECOND  # refused at once, which costs nothing
+TIMEOUT_SHORTEST_US: Duration = 50 * MILLISECOND
+TIMEOUT_LONGEST_US: Duration = 200 * MILLISECOND
+NORMAL_TIMES = 5  # a time-out is so many times what is normal
+NORMAL_MAX_US: Duration = TIMEOUT_LONGEST_US // NORMAL_TIMES  # more has no effect but to last
+NORMAL_FORGETS = 32  # answers, until a slow one is two thirds forgotten
+SILENCES = 2
+LATE_US: Duration = 20 * MILLISECOND  # of our own timer
+SILENT_MAX_US: Duration = SECOND  # no starving lasts longer without an answer
+CLOSES = 3
+ANSWERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """It answered."""
+
+    took_us: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """It did not answer within the time-out; it was asked once, and is listened to further."""
+
+    silent_us: Duration  # since it was asked
+    late_us: Duration  # how late we were to notice
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """It closed the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nobody is there to connect to."""
+
+    why: str
+
+
+Finding: TypeAlias = Answered | Silent | Closed | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is believed of the load balancer, and what that rests on."""
+
+    fault: str | None = None  # "" it serves; None: nothing is known yet
+    normal_us: Duration = 0  # how long an answer takes at most, lately
+    silences: int = 0
+    closes: int = 0
+    answers: int = 0  # in a row
+
+    @property
+    def timeout_us(self) -> Duration:
+        """How long an answer may take now."""
+        usual_us = NORMAL_TIMES * self.normal_us
+        return min(max(usual_us, TIMEOUT_SHORTEST_US), TIMEOUT_LONGEST_US)
+
+    @property
+    def pause_us(self) -> Duration:
+        """When to ask again."""
+        return ASK_EVERY_US if self.answers else ASK_DEAD_EVERY_US
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether this connection will not be answered any more: another one may be."""
+        return self.silences >= SILENCES
+
+
+def judged(watch: Watch, finding: Finding) -> Watch:
+    """Return what is believed after a finding."""
+    match finding:
+        case Answered():
+            return _answered(watch, finding)
+        case Silent():
+            return _silent(watch, finding)
+        case Closed():
+            closes = watch.closes + 1
+            fault = watch.fault
+            if closes >= CLOSES and not fault:
+                fault = "dead: haproxy closes every connection without an answer"
+            return replace(watch, fault=fault, closes=closes, silences=0, answers=0)
+        case Refused():
+            fault = f"dead: {finding.why}"
+            return replace(watch, fault=fault, closes=0, silences=0, answers=0)
+        case _:
+            assert_never(finding)
+
+
+def _answered(watch: Watch, answered: Answered) -> Watch:
+    fading_us = watch.normal_us - watch.normal_us // NORMAL_FORGETS
+    answers = watch.answers + 1
+    serves = watch.fault is None or answers >= ANSWERS
+    return replace(
+        watch,
+        fault="" if serves else watch.fault,
+        normal_us=max(min(answered.took_us, NORMAL_MAX_US), fading_us),
+        silences=0,
+        closes=0,
+        answers=answers,
+    )
+
+
+def _silent(watch: Watch, silent: Silent) -> Watch:
+    if silent.late_us > LATE_US and silent.silent_us < SILENT_MAX_US:
+        return watch
+    silences = watch.silences + 1
+    fault = watch.fault
+    if silences >= SILENCES and not fault:
+        fault = f"hung: haproxy has not answered for {milliseconds(silent.silent_us):.0f} ms"
+    return replace(watch, fault=fault, silences=silences, answers=0)

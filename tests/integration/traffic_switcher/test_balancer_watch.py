@@ -1,0 +1,132 @@
+"""The watch beside a real HAProxy: killed, stopped, reloaded, started."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from services.traffic_switcher.adapters.balancer_watch import HaproxyWatch
+from services.traffic_switcher.core.haproxy_file import Place
+from shared.instant import MILLISECOND, Duration, Instant
+from tests.integration.traffic_switcher.stage import CLOCK, PROGRAMS, Scenery, stage, until
+
+# What is promised is in the scenarios' benchmarks; here nothing may hide behind a busy machine.
+AT_ONCE_US: Duration = 500 * MILLISECOND
+every_program = pytest.mark.parametrize("program", PROGRAMS)
+
+
+@dataclass
+class Watched:
+    """A HAProxy with a watch beside it."""
+
+    scenery: Scenery
+    said: list[tuple[Instant, str]] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        return [fault for _, fault in self.said]
+
+    async def says(self, *begins: str) -> Instant:
+        """Wait until so much was said, and return when the last was."""
+        await until(lambda: len(self.said) >= len(begins))
+        assert len(self.said) == len(begins), self.faults
+        assert all(f.startswith(b) for f, b in zip(self.faults, begins, strict=True)), self.faults
+        return self.said[-1][0]
+
+
+@asynccontextmanager
+async def watched(program: str) -> AsyncIterator[Watched]:
+    async with stage(program) as scenery:
+        made = Watched(scenery)
+        place = Place(socket=scenery.directory / "haproxy.sock", token="")
+        watch = HaproxyWatch(scenery.directory / place.alive.name, CLOCK)
+        task = asyncio.ensure_future(watch.run(lambda why: made.said.append((CLOCK.now(), why))))
+        try:
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def play(program: str, scene: Callable[[Watched], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with watched(program) as made:
+            await made.says("dead: ")
+            await made.scenery.begin()
+            await made.says("dead: ", "")
+            await scene(made)
+
+    asyncio.run(run())
+
+
+@every_program
+def test_a_killed_worker_is_dead_at_once(program: str) -> None:
+    async def scene(made: Watched) -> None:
+        worker = made.scenery.haproxy.worker
+        killed_at = CLOCK.now()
+        os.kill(worker, signal.SIGKILL)
+        noticed_at = await made.says("dead: ", "", "dead: ")
+        assert noticed_at - killed_at < AT_ONCE_US
+        await asyncio.to_thread(made.scenery.haproxy.ended)
+        await asyncio.to_thread(made.scenery.haproxy.start)
+        await made.says("dead: ", "", "dead: ", "")
+
+    play(program, scene)
+
+
+@every_program
+def test_a_killed_master_takes_its_worker_along(program: str) -> None:
+    async def scene(made: Watched) -> None:
+        made.scenery.haproxy.kill_master()
+        await made.says("dead: ", "", "dead: ")
+
+    play(program, scene)
+
+
+@every_program
+def test_a_stopped_worker_hangs_until_it_goes_on(program: str) -> None:
+    async def scene(made: Watched) -> None:
+        stopped_at = CLOCK.now()
+        made.scenery.haproxy.freeze()
+        noticed_at = await made.says("dead: ", "", "hung: ")
+        assert noticed_at - stopped_at < AT_ONCE_US
+        made.scenery.haproxy.wake()
+        await made.says("dead: ", "", "hung: ", "")
+
+    play(program, scene)
+
+
+@every_program
+def test_reloads_are_no_deaths(program: str) -> None:
+    async def scene(made: Watched) -> None:
+        for _ in range(3):
+            before = made.scenery.haproxy.worker
+            made.scenery.haproxy.reload()
+            await until(partial(is_another, made, before))
+            await CLOCK.sleep(200 * MILLISECOND)
+        assert made.faults[2:] == []
+
+    play(program, scene)
+
+
+def test_our_own_sleep_is_no_hang() -> None:
+    async def scene(made: Watched) -> None:
+        for _ in range(5):
+            threading.Event().wait(0.15)  # holds up this loop, and the watch on it
+            await CLOCK.sleep(20 * MILLISECOND)
+        assert made.faults[2:] == []
+
+    play("wheel", scene)
+
+
+def is_another(made: Watched, before: int) -> bool:
+    try:
+        return made.scenery.haproxy.worker != before
+    except OSError:
+        return False
