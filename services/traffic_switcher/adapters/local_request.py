@@ -7,6 +7,7 @@ from services.traffic_switcher.core.state import Outcome
 from services.traffic_switcher.core.verification import (
     HEAD_MAX,
     Heard,
+    is_answer,
     is_complete,
     judge,
     listens_for,
@@ -22,7 +23,7 @@ CONNECTED_WITHIN_US: Duration = 500 * MILLISECOND
 
 
 class LocalRequests:
-    """Asks for services at the address of this node, as its clients do."""
+    """Asks for services at the address of this node, or at a VIP, as its clients do."""
 
     def __init__(self, address: str, token: str, clock: Clock) -> None:
         self._address = address
@@ -31,17 +32,37 @@ class LocalRequests:
 
     async def verify(self, services: Sequence[Service], rules: Rules) -> tuple[Outcome, ...]:
         """Send one request to each of the services, all at once, and judge the answers."""
-        heard = await asyncio.gather(*map(self._ask, services))
+        heard = await asyncio.gather(*(self._ask(self._address, each) for each in services))
         pairs = zip(services, heard, strict=True)
         return tuple(judge(service, rules[service.name], answer) for service, answer in pairs)
 
-    async def _ask(self, service: Service) -> Heard:
+    async def through(self, vip: str, services: Sequence[Service]) -> str:
+        """Return "" as soon as one of the services is answered at a VIP, else why none is.
+
+        Any answer will do: guard, address and load balancer are proven by it; what instances
+        answer is for `verify`.
+        """
+        asked = [asyncio.ensure_future(self._ask(vip, each)) for each in services]
+        why = f"no service is reached at {vip}"
+        try:
+            for first in asyncio.as_completed(asked):
+                heard = await first
+                if is_answer(heard):
+                    return ""
+                why = heard.fault or "closed at once without a byte"
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return why
+
+    async def _ask(self, address: str, service: Service) -> Heard:
         began_at = self._clock.now()
         content, fault = bytearray(), ""
         is_open = True
         try:
             async with asyncio.timeout((CONNECTED_WITHIN_US + listens_for(service)) / SECOND):
-                reader, writer = await asyncio.open_connection(self._address, service.listen)
+                reader, writer = await asyncio.open_connection(address, service.listen)
                 try:
                     writer.write(request(service, self._token))
                     is_open = await _listen(reader, service, content)

@@ -63,6 +63,11 @@ def is_complete(service: Service, content: bytes) -> bool:
     return b"\r\n\r\n" in content or len(content) >= HEAD_MAX
 
 
+def is_answer(heard: Heard) -> bool:
+    """Say whether anybody answered, whatever that was; silence on an open connection is TCP's."""
+    return not heard.fault and bool(heard.content or heard.is_open)
+
+
 def judge(service: Service, rules: Mapping[str, Rule], heard: Heard) -> Outcome:
     """Return what an answer proves."""
     if heard.fault:

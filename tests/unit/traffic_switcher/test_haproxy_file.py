@@ -14,7 +14,7 @@ from services.traffic_switcher.core.haproxy_file import (
     token_of,
 )
 from services.traffic_switcher.core.pace import DRAINED_AFTER_US
-from shared.cluster import Cluster, Mode, Node, Protocol
+from shared.cluster import Cluster, Mode, Node, Protocol, VirtualIp
 from shared.errors import ConfigError
 from shared.rules import Rules, original
 from tests.unit.traffic_switcher.play import OUT, changed, cluster, service
@@ -126,3 +126,36 @@ def test_a_path_with_control_characters_is_refused() -> None:
 
 def test_an_instance_drains_longer_than_a_connection_attempt_lasts() -> None:
     assert DRAINED_AFTER_US > CONNECT_TIMEOUT_US
+
+
+def test_every_node_listens_at_every_vip_of_a_service_also_where_it_is_not() -> None:
+    vips = {
+        "web": VirtualIp(name="web", address="10.0.0.200", prefix=24, home="node-b"),
+        "six": VirtualIp(name="six", address="fd00::200", prefix=64, home="node-b"),
+    }
+    services = {
+        **CLUSTER.services,
+        "shop": replace(CLUSTER.services["shop"], vips=("web", "six")),
+        "queue": replace(CLUSTER.services["queue"], vips=("six",)),
+    }
+    whole = text(of=replace(CLUSTER, vips=vips, services=services))
+    assert binds(whole, "shop") == [
+        "bind 10.0.0.1:8080",
+        "bind 10.0.0.200:8080 transparent",
+        "bind [fd00::200]:8080 transparent",
+    ]
+    assert binds(whole, "queue") == ["bind 10.0.0.1:1", "bind [fd00::200]:1 transparent"]
+    assert binds(whole, "books") == ["bind 10.0.0.1:8081"]
+
+
+def test_haproxy_itself_answers_at_a_socket_of_its_own() -> None:
+    alive = part(text(), "frontend", "_alive")
+    assert "bind 'unix@/run/equipoise/haproxy-alive.sock' mode 600" in alive
+    assert "http-request return status 200" in alive
+    assert "backend" not in alive
+
+
+def binds(whole: str, service_name: str) -> list[str]:
+    """Return where a service is listened for."""
+    lines = part(whole, "frontend", service_name).splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("bind ")]
