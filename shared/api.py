@@ -6,7 +6,7 @@ parts add up; points in time are RFC 3339 in UTC. Unknown is `null` or "unknown"
 A field may be added; none is renamed or dropped.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Verdict = Literal["serving", "degraded", "not-serving", "unknown"]
 Truth = Literal["yes", "no", "unknown", "none"]  # "none": the question has no meaning here
@@ -15,6 +15,7 @@ NodeWord = Literal["up", "suspect", "dead", "maintenance", "unknown"]
 InstanceWord = Literal[
     "home", "suspect", "held", "draining", "out", "observed", "matched", "ramping", "unknown"
 ]
+VipWord = Literal["held", "taking", "waiting", "dark", "unknown"]
 AnswerWord = Literal["accepted", "wrong", "changed", "unsafe", "not-leading"]
 
 
@@ -60,6 +61,32 @@ class NodeView(TypedDict):
     measured_us: int | None
     configuration: str
     configuration_differs: bool
+    vips: list[str]  # that it is to hold, and does as far as is known
+    signals: list[str]  # what speaks for its death
+    waiting_for: str  # what its return needs
+    lease_us: int | None
+    incident: str | None
+
+
+class VipView(TypedDict):
+    """One virtual IP: who is to hold it, whether it answers there, and why it is there."""
+
+    name: str
+    address: str
+    home: str
+    holder: str | None
+    state: VipWord
+    was: str
+    away: bool
+    answers: Truth
+    answered_us: int | None
+    reason: str
+    waiting_for: str
+    since_us: int | None
+    term: Number | None
+    lease_us: int | None
+    incident: str | None
+    sentence: str
 
 
 class InstanceView(TypedDict):
@@ -89,6 +116,7 @@ class ServiceView(TypedDict):
     failed: int | None
     failed_within_us: int
     instances: list[InstanceView]
+    vips: list[str]
 
 
 class TakeoverView(TypedDict):
@@ -100,6 +128,17 @@ class TakeoverView(TypedDict):
     ready: bool
     reason: str
     load_percent: int | None
+    sentence: str
+
+
+class VipTakeoverView(TypedDict):
+    """Whether another node could take one VIP over if its holder failed now."""
+
+    vip: str
+    holder: str
+    to: list[str]
+    ready: bool
+    reason: str
     sentence: str
 
 
@@ -115,6 +154,7 @@ class OverrideView(TypedDict):
     until: str
     left_us: int
     incident: str | None
+    vip: str | None
 
 
 class IncidentBrief(TypedDict):
@@ -173,6 +213,25 @@ class InstallView(TypedDict):
     detail: str
 
 
+class VipMoveView(TypedDict):
+    """A VIP that an incident moved, and how long the old holder's lease was waited for."""
+
+    vip: str
+    address: str
+    before: str
+    after: str
+    waited_us: int
+
+
+class TakingView(TypedDict):
+    """What it took a node to take a VIP: the guard, and the address with its announcement."""
+
+    vip: str
+    node: str
+    guard_us: int
+    address_us: int
+
+
 class IncidentView(IncidentBrief):
     """One incident in full: why, how long, at what cost, and what was not done."""
 
@@ -193,6 +252,8 @@ class IncidentView(IncidentBrief):
     restored: Truth
     trace_id: str
     trace_url: str | None
+    moves: list[VipMoveView]
+    takings: list[TakingView]
 
 
 class Status(TypedDict):
@@ -217,6 +278,8 @@ class Status(TypedDict):
     last_incident: IncidentBrief | None
     alarms: list[str]
     next: list[str]
+    vips: list[VipView]
+    vip_readiness: list[VipTakeoverView]
 
 
 class Event(TypedDict):
@@ -262,6 +325,22 @@ class RuleRow(TypedDict):
     by: str
 
 
+class VipRow(TypedDict):
+    """One VIP on one node that is to hold it, or that holds it otherwise."""
+
+    node: str
+    vip: str
+    address: str
+    wanted: Literal["here", "elsewhere"] | None
+    installed: Literal["here", "not here"] | None
+    verified: Truth
+    verified_us: int | None
+    term: Number | None
+    home: str
+    differs: bool
+    by: str
+
+
 class Rules(TypedDict):
     """What is installed where: `equipoise rules`."""
 
@@ -270,6 +349,7 @@ class Rules(TypedDict):
     differs: bool
     away: int
     rules: list[RuleRow]
+    vips: list[VipRow]
 
 
 class Fact(TypedDict):
@@ -301,7 +381,7 @@ class Why(TypedDict):
     """Why something is in its state: `equipoise why`."""
 
     target: str
-    kind: Literal["node", "service", "instance"]
+    kind: Literal["node", "service", "instance", "vip"]
     knowledge: Knowledge
     state: str
     sentence: str
@@ -310,6 +390,7 @@ class Why(TypedDict):
     readiness: list[str]
     overrides: list[OverrideView]
     incidents: list[IncidentBrief]
+    vips: list[VipView]
 
 
 class Wish(TypedDict):
@@ -323,6 +404,8 @@ class Wish(TypedDict):
     dry_run: bool
     force: bool
     expects: tuple[int, int] | None
+    vip: NotRequired[str | None]
+    to: NotRequired[str | None]
 
 
 class WishAnswer(TypedDict):
@@ -337,6 +420,8 @@ class WishAnswer(TypedDict):
     after: dict[str, dict[str, RuleView]]
     warnings: list[str]
     undo: str
+    vips_before: dict[str, str]
+    vips_after: dict[str, str]
 
 
 class Change(TypedDict):
@@ -357,6 +442,10 @@ class Change(TypedDict):
     verified: Truth
     waited_us: int
     undo: str
+    vip: str | None
+    to: str | None
+    vips_before: dict[str, str]
+    vips_after: dict[str, str]
 
 
 class Overrides(TypedDict):
@@ -408,6 +497,7 @@ class ConfigCheck(TypedDict):
 
     valid: bool
     findings: list[Finding]
+    notes: list[str]
 
 
 class Origin(TypedDict):

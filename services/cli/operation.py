@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from services.cli.commands.names import nodes_of, split
+from services.cli.commands.names import Target, nodes_of, split
 from services.cli.exits import Ended, Exit
 from services.cli.lengths import MILLISECOND, SECOND, length
 from services.cli.look import cleaned
@@ -35,6 +35,7 @@ class Flags(NamedTuple):
     yes: bool
     force_unsafe: bool
     for_us: int | None = None
+    to: str | None = None
 
 
 class Operation:
@@ -48,8 +49,7 @@ class Operation:
         self._verb = verb
         self._flags = flags
         self._until_home = until_home
-        self._service: str | None = None
-        self._node: str | None = None
+        self._target = Target()
 
     def run(self, target: str | None, *, nodes_only: bool = False) -> None:
         """Do it, or end saying why not."""
@@ -66,7 +66,7 @@ class Operation:
             return
         self._confirm(rehearsed)
         answer = self._ask(expects, dry_run=False)
-        verified, waited_us = self._wait(answer["plan"])
+        verified, waited_us = self._wait(answer)
         self._finish(answer, verified, waited_us)
 
     def _aim(self, target: str | None, status: Status, *, nodes_only: bool) -> None:
@@ -75,12 +75,23 @@ class Operation:
         if nodes_only and target not in nodes_of(status):
             mend = nearest(target, nodes_of(status)) or f"known: {', '.join(nodes_of(status))}"
             raise Ended(Exit.WRONG, f"there is no node '{target}'", mend=mend)
-        self._service, self._node = split(target, status)
+        self._target = split(target, status)
+        to = self._flags.to
+        if to is None:
+            return
+        if self._target.vip is None:
+            mend = "name a VIP, or leave --to out: load goes to all other nodes by weight"
+            raise Ended(Exit.WRONG, f"--to is for VIPs, and '{target}' is none", mend=mend)
+        if to not in nodes_of(status):
+            mend = nearest(to, nodes_of(status)) or f"known: {', '.join(nodes_of(status))}"
+            raise Ended(Exit.WRONG, f"there is no node '{to}'", mend=mend)
 
     def _ask(self, expects: tuple[int, int], *, dry_run: bool) -> WishAnswer:
         wish = Wish(
-            node=self._node,
-            service=self._service,
+            node=self._target.node,
+            service=self._target.service,
+            vip=self._target.vip,
+            to=self._flags.to,
             owner=_owner(),
             reason=self._flags.reason,
             for_us=self._flags.for_us,
@@ -110,7 +121,7 @@ class Operation:
         look = look_of(sys.stderr, no_color=self._context.no_color, plain=self._context.ascii)
         lines = plan_lines(cleaned(rehearsed), look)
         click.echo(look.finish("\n".join(lines)), err=True)
-        name = self._node or self._service
+        name = self._target.name
         if name is not None and losses(rehearsed["before"], rehearsed["after"]):
             typed = click.prompt(f"Type {name} to go on", err=True, default="", show_default=False)
             if typed.strip() != name:
@@ -119,15 +130,15 @@ class Operation:
         if not click.confirm("Go on?", err=True):
             raise Ended(Exit.FAILED, "nothing was done")
 
-    def _wait(self, plan: Number) -> tuple[Truth, int]:
-        """Wait until every load balancer is verified; a person's patience comes first."""
+    def _wait(self, answer: WishAnswer) -> tuple[Truth, int]:
+        """Wait until load balancers are verified and VIPs answer; a person's patience is first."""
         if not self._flags.wait:
             return "unknown", 0
         pace = Pace()
         begun_at, told = pace.now(), ""
         bound_us = self._context.timeout_us or self._bound_us()
         while True:
-            waits_for = self._open_question(self._client.get("/api/v1/status", Status), plan)
+            waits_for = self._open_question(self._client.get("/api/v1/status", Status), answer)
             waited_us = pace.now() - begun_at
             if waits_for == "":
                 return "yes", waited_us
@@ -141,9 +152,9 @@ class Operation:
     def _bound_us(self) -> int:
         return HOME_WITHIN_US if self._until_home else SWITCHED_WITHIN_US
 
-    def _open_question(self, status: Status, plan: Number) -> str:
+    def _open_question(self, status: Status, answer: WishAnswer) -> str:
         """Return what the change still waits for, nothing when it is done."""
-        known = status["plan"]
+        known, plan = status["plan"], answer["plan"]
         if not status["knowledge"]["fresh"] or known is None:
             return status["knowledge"]["text"]
         if _before(known, plan):
@@ -151,13 +162,27 @@ class Operation:
         if self._verb in ("pause", "resume"):
             done = status["paused"] == (self._verb == "pause")
             return "" if done else "the arbiter takes note"
-        return _unproved(status, plan) or (self._way_home(status) if self._until_home else "")
+        open_question = _unproved(status, plan) or _unanswered(status, answer)
+        if open_question or not self._until_home:
+            return open_question
+        return self._way_home(status) or self._vips_way_home(status)
+
+    def _vips_way_home(self, status: Status) -> str:
+        for vip in status["vips"]:
+            named = self._target.vip in (None, vip["name"])
+            meant = named and self._target.node in (None, vip["home"])
+            if self._target.service is None and meant and vip["away"]:
+                waits = f": {vip['waiting_for']}" if vip["waiting_for"] else ""
+                return f"{vip['name']} is still held by {vip['holder']}{waits}"
+        return ""
 
     def _way_home(self, status: Status) -> str:
+        if self._target.vip is not None:
+            return ""
         for service in status["services"]:
             for item in service["instances"]:
-                meant = self._node in (None, item["node"])
-                if self._service not in (None, service["name"]) or not meant:
+                meant = self._target.node in (None, item["node"])
+                if self._target.service not in (None, service["name"]) or not meant:
                     continue
                 if item["state"] != "home":
                     waits = f": {item['waiting_for']}" if item["waiting_for"] else ""
@@ -168,8 +193,10 @@ class Operation:
         code = self._code(verified)
         change = Change(
             verb=self._verb,
-            node=self._node,
-            service=self._service,
+            node=self._target.node,
+            service=self._target.service,
+            vip=self._target.vip,
+            to=self._flags.to,
             dry_run=self._flags.dry_run,
             answer=answer["answer"],
             text=answer["text"],
@@ -182,6 +209,8 @@ class Operation:
             verified=verified,
             waited_us=waited_us,
             undo=answer["undo"],
+            vips_before=answer["vips_before"],
+            vips_after=answer["vips_after"],
         )
         if self._flags.dry_run:
             self._context.show(change, plan_lines)
@@ -207,6 +236,17 @@ def _unproved(status: Status, plan: Number) -> str:
             return f"{node['name']} installs the plan"
         if node["verified"] != "yes":
             return f"a request through {node['name']} verifies it"
+    return ""
+
+
+def _unanswered(status: Status, answer: WishAnswer) -> str:
+    """Return which of the VIPs that move does not answer at its new holder yet."""
+    for vip in status["vips"]:
+        holder = answer["vips_after"].get(vip["name"])
+        if holder in (None, answer["vips_before"].get(vip["name"])):
+            continue
+        if vip["holder"] != holder or vip["state"] != "held":
+            return f"{vip['name']} ({vip['address']}) answers on {holder}"
     return ""
 
 

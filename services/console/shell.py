@@ -28,8 +28,10 @@ from shared.messages.facts import (
     Readiness,
     ServiceChanged,
     Situation,
+    VipChanged,
 )
 from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import ClaimSeen, Held
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.table import BY_MESSAGE, Message
 from shared.messages.traffic import (
@@ -65,6 +67,9 @@ HEARD: tuple[type[Message], ...] = (
     IncidentUpdated,
     IncidentClosed,
     OperatorRequest,
+    Held,
+    ClaimSeen,
+    VipChanged,
 )
 
 # Two seconds of a hundred nodes' beats. What does not fit is dropped and counted: every full

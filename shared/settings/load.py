@@ -12,6 +12,7 @@ from shared.settings.environment import override
 from shared.settings.findings import Code, Finding, Place, Severity
 from shared.settings.key_file import KeyFileProblem, read_key
 from shared.settings.meaning import cluster_of, completed
+from shared.settings.notes import notes
 from shared.settings.schema import File
 from shared.settings.validation import validate
 
@@ -41,6 +42,10 @@ class Report:
     def as_json(self) -> list[dict[str, str | int]]:
         """Return the findings for editors and CI."""
         return [finding.as_json() for finding in self.findings]
+
+    def notes(self) -> list[str]:
+        """Return what a valid file means when something is lost."""
+        return [] if self.file is None else notes(self.file)
 
     def as_annotations(self) -> str:
         """Return the findings as GitHub shows them beside the lines."""

@@ -13,7 +13,9 @@ from shared.cluster import (
     Probe,
     Protocol,
     Service,
+    VirtualIp,
 )
+from shared.frozen import replace
 from shared.instant import HOUR, MILLISECOND, MINUTE, SECOND
 from shared.messages.facts import (
     Cost,
@@ -28,12 +30,17 @@ from shared.messages.facts import (
     Readiness,
     Situation,
     Takeover,
+    VipBelief,
+    VipMove,
+    VipState,
+    VipTakeover,
 )
 from shared.messages.health import Evidence, Grade, Heartbeat, Sign, Verdict
 from shared.messages.traffic import (
     InstanceLoad,
     Measured,
     Override,
+    Placement,
     Plan,
     Record,
     ServiceLoad,
@@ -62,7 +69,12 @@ def service(name: str, mode: Mode, listen: int) -> Service:
             rise=3,
         ),
         identity=Identity(path="/version", header=None, every_us=30 * SECOND),
+        vips=("web", "api"),
     )
+
+
+def vip(name: str, last: int, home: str) -> VirtualIp:
+    return VirtualIp(name=name, address=f"10.0.0.{last}", prefix=24, home=home)
 
 
 def shop(name: str = "shop", servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)) -> Cluster:
@@ -90,7 +102,19 @@ def shop(name: str = "shop", servers: tuple[str, ...] = ("nats://127.0.0.1:4222"
         ),
         bus_servers=servers,
         configuration=CONFIGURATION,
+        vips={"web": vip("web", 100, "node-a"), "api": vip("api", 101, "node-b")},
     )
+
+
+def placements(**holders: str) -> dict[str, Placement]:
+    """Return where the VIPs are to be: at home since the first plan, but for those named."""
+    at_home = {name: vip.home for name, vip in shop().vips.items()}
+    return {
+        name: Placement(holder=holders[name], term=(3, 42), previous=home)
+        if holders.get(name, home) != home
+        else Placement(holder=home, term=(3, 1))
+        for name, home in at_home.items()
+    }
 
 
 def plan(
@@ -100,6 +124,7 @@ def plan(
     rules: Rules | None = None,
     overrides: tuple[Override, ...] = (),
     reason: str = "the original settings",
+    vips: Mapping[str, Placement] | None = None,
 ) -> Plan:
     records: tuple[Record, ...] = ()
     return Plan(
@@ -109,6 +134,7 @@ def plan(
         reason=reason,
         overrides=overrides,
         records=records,
+        vips=placements() if vips is None else vips,
     )
 
 
@@ -138,7 +164,13 @@ def believed(
     )
 
 
-def node(state: NodeState = NodeState.UP, *, reason: str = "") -> NodeBelief:
+def node(
+    state: NodeState = NodeState.UP,
+    *,
+    reason: str = "",
+    signals: tuple[str, ...] = (),
+    waiting_for: str = "",
+) -> NodeBelief:
     return NodeBelief(
         state=state,
         silent_us=12 * MILLISECOND,
@@ -147,6 +179,51 @@ def node(state: NodeState = NodeState.UP, *, reason: str = "") -> NodeBelief:
         applied=(3, 41),
         reason=reason,
         since_us=2 * HOUR,
+        signals=signals,
+        waiting_for=waiting_for,
+        lease_us=240 * MILLISECOND,
+    )
+
+
+def held(
+    name: str,
+    of: Plan | None = None,
+    *,
+    state: VipState = VipState.HELD,
+    reason: str = "its home",
+    waiting_for: str = "",
+    incident: str | None = None,
+) -> VipBelief:
+    """Return what is believed of a VIP, by default that its holder in the plan has it."""
+    placement = (of or plan()).vips[name]
+    vip = shop().vips[name]
+    return VipBelief(
+        address=vip.address,
+        home=vip.home,
+        holder=placement.holder,
+        term=placement.term,
+        state=state,
+        reason=reason,
+        waiting_for=waiting_for,
+        since_us=12 * SECOND,
+        incident=incident,
+        lease_us=240 * MILLISECOND,
+        answered_age_us=2 * SECOND if state is VipState.HELD else None,
+    )
+
+
+def takeovers_of(vips: Mapping[str, VipBelief], nodes: Mapping[str, NodeBelief]) -> Readiness:
+    """Return readiness of VIPs: another node that is up can take them."""
+    takeovers = []
+    for name, belief in sorted(vips.items()):
+        others = (node for node in ("node-a", "node-b") if node != belief.holder)
+        to = tuple(node for node in others if nodes[node].state is NodeState.UP)
+        reason = "it is fit" if to else "no other node is up"
+        takeovers.append(
+            VipTakeover(vip=name, holder=belief.holder, to=to, ready=bool(to), reason=reason)
+        )
+    return Readiness(
+        ready=all(item.ready for item in takeovers), takeovers=(), vips=tuple(takeovers)
     )
 
 
@@ -177,23 +254,31 @@ def situation(
     incidents: tuple[str, ...] = (),
     alarms: tuple[str, ...] = (),
     paused: bool = False,
+    vips: Mapping[str, VipBelief] | None = None,
 ) -> Situation:
     of = of or plan()
     instances = {
         name: {n: (beliefs or {}).get((name, n), believed()) for n in rules}
         for name, rules in of.services.items()
     }
-    members = {name: node() for name in ("node-a", "node-b", "witness")}
+    members = {name: node() for name in ("node-a", "node-b", "witness")} | dict(nodes or {})
+    believed_vips = {name: held(name, of) for name in of.vips} | dict(vips or {})
+    services, of_vips = ready(of), takeovers_of(believed_vips, members)
     return Situation(
         arbiter="witness",
         plan=of,
         settled=True,
         paused=paused,
-        nodes={**members, **(nodes or {})},
+        nodes=members,
         instances=instances,
-        readiness=ready(of),
+        readiness=Readiness(
+            ready=services.ready and of_vips.ready,
+            takeovers=services.takeovers,
+            vips=of_vips.vips,
+        ),
         incidents=incidents,
         alarms=alarms,
+        vips=believed_vips,
     )
 
 
@@ -318,4 +403,73 @@ def incident(
         waiting_for="" if closed else "its probes to be green",
         original_digest=home if closed else "",
         installed={"node-a": home, "node-b": home} if closed else {},
+    )
+
+
+LOST = "silent on the bus for 320 ms and by UDP for 310 ms"
+
+
+def node_lost(state: IncidentState = IncidentState.HANDLED) -> Incident:
+    """Return the incident of a whole node: its VIP moved when its lease had certainly ended."""
+    of_service = incident("9PX3QZ", state)
+    return replace(
+        of_service,
+        service="",
+        cause="fell silent",
+        sentence="node-b fell silent; node-a holds api and serves all of shoes",
+        evidence=tuple(
+            EvidenceItem(
+                observer=observer,
+                boot_id="00",
+                sequence=7,
+                what=what,
+                value=value,
+                threshold=threshold,
+                grade=Grade.SUSPICIOUS,
+                sign=sign,
+                age_us=310 * MILLISECOND,
+            )
+            for observer, what, value, threshold, sign in (
+                ("witness", "silent on the bus", "320 ms", "160 ms", Sign.TIMEOUT),
+                ("node-a", "not heard by UDP", "310 ms", "160 ms", Sign.TIMEOUT),
+            )
+        ),
+        phases=(
+            Phase(name="detect", duration_us=161_000, detail="silent for 160 ms"),
+            Phase(name="lease", duration_us=98_400, detail="until node-b's lease had ended"),
+            Phase(name="decide", duration_us=52),
+            Phase(name="switch", duration_us=3_412),
+            Phase(name="verify", duration_us=2_136),
+        ),
+        before={"shoes/node-b": Rule(Admission.SERVING, 100)},
+        not_done="node-b was not fenced: its lease had ended by itself",
+        faster="37 % of the time was the lease; 'profile: fast' makes it 120 ms",
+        vips=(
+            VipMove(
+                vip="api",
+                address="10.0.0.101",
+                before="node-b",
+                after="node-a",
+                waited_us=98_400,
+            ),
+        ),
+    )
+
+
+def lost_b() -> Situation:
+    """Return what is believed while node-b is dead and node-a holds everything."""
+    of = plan(42, rules=without_b(), vips=placements(api="node-a"), reason="node-b is dead")
+    dead = node(
+        NodeState.DEAD, reason=LOST, waiting_for="its beats", signals=tuple(LOST.split(", "))
+    )
+    out = believed(
+        InstanceState.OUT, reason="node-b is dead", waiting_for="node-b", incident="9PX3QZ"
+    )
+    away = held("api", of, reason="node-b is dead", waiting_for="node-b well for 30 s")
+    return situation(
+        of,
+        nodes={"node-b": dead},
+        beliefs={("shoes", "node-b"): out, ("orders", "node-b"): out},
+        incidents=("9PX3QZ",),
+        vips={"api": replace(away, incident="9PX3QZ")},
     )

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from services.cli.commands.names import target_names
+from services.cli.commands.names import node_names, target_names
 from services.cli.exits import Ended, Exit
 from services.cli.lengths import length_of
 from services.cli.operation import Flags, Operation
@@ -53,12 +53,21 @@ def lasting_us(lasting: str | None) -> int | None:
 
 
 @click.command(cls=Change)
-@click.argument("target", metavar="NODE|SERVICE|SERVICE/NODE", shell_complete=target_names)
+@click.argument("target", metavar="VIP|NODE|SERVICE|SERVICE/NODE", shell_complete=target_names)
+@click.option(
+    "--to",
+    metavar="NODE",
+    shell_complete=node_names,
+    help="Who takes a VIP; without it, the arbiter chooses.",
+)
 @duration_option("How long at most; then it ends by itself.")
 @change_options
 @click.pass_obj
 def failover(context: Context, /, target: str, lasting: str | None, **flags: Any) -> None:  # noqa: ANN401
-    """Move the load away from a node, a service's home, or one instance, now."""
+    """Move a VIP, or the load of a node, a service's home, or one instance, away, now.
+
+    A node loses its VIPs too, one after the other; open connections finish where they are.
+    """
     chosen = Flags(**flags, for_us=lasting_us(lasting))
     Operation(context, "failover", chosen).run(target)
 
@@ -66,14 +75,14 @@ def failover(context: Context, /, target: str, lasting: str | None, **flags: Any
 @click.command(cls=Change)
 @click.argument(
     "target",
-    metavar="[NODE|SERVICE|SERVICE/NODE]",
+    metavar="[VIP|NODE|SERVICE|SERVICE/NODE]",
     required=False,
     shell_complete=target_names,
 )
 @change_options
 @click.pass_obj
 def failback(context: Context, /, target: str | None, **flags: Any) -> None:  # noqa: ANN401
-    """Bring the load home: of a target, or of everything that was moved."""
+    """Bring VIPs and load home: those of a target, or everything that was moved."""
     Operation(context, "failback", Flags(**flags), until_home=True).run(target)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from services.cli.exits import Ended, Exit
+from services.cli.look import Look, wrapped
 from services.cli.program import Command, Context, Group, write
 from shared.api import ConfigCheck, ConfigShow, Finding, Origin
 
@@ -33,8 +34,12 @@ def check(context: Context, /, *, file: Path | None, github: bool) -> None:
         if annotations:
             write(annotations)
     else:
-        findings = ConfigCheck(valid=report.valid, findings=cast("list[Finding]", report.as_json()))
-        context.show(findings, lambda _answer, _look: report.text().splitlines())
+        answer = ConfigCheck(
+            valid=report.valid,
+            findings=cast("list[Finding]", report.as_json()),
+            notes=report.notes(),
+        )
+        context.show(answer, lambda _answer, look: _lines(report, look))
     if not report.valid:
         raise Ended(Exit.WRONG)
 
@@ -60,6 +65,17 @@ def schema() -> None:
     from shared.settings.json_schema import as_text  # noqa: PLC0415 - pydantic costs 150 ms
 
     write(as_text().rstrip())
+
+
+def _lines(report: "Report", look: Look) -> list[str]:
+    """Return the report with its notes before the verdict, which stays last."""
+    *findings, verdict = report.text().splitlines()
+    notes = [
+        line
+        for note in report.notes()
+        for line in wrapped(note, look.width, indent=" " * 6, first="note: ")
+    ]
+    return [*findings, *notes, verdict]
 
 
 def _report(file: Path | None) -> "Report":

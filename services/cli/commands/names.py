@@ -1,6 +1,7 @@
 """The names that a person can mean: for completion, and for finding out what was meant."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import click
 
@@ -15,7 +16,7 @@ def node_names(ctx: click.Context, _parameter: click.Parameter, begun: str) -> l
 
 
 def target_names(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """Complete a node, a service or an instance."""
+    """Complete a VIP, a node, a service or an instance."""
     return _begin(begun, _asked(ctx, targets_of))
 
 
@@ -33,24 +34,46 @@ def nodes_of(status: Status) -> list[str]:
     return [node["name"] for node in status["nodes"] if node["role"] == "node"]
 
 
+def vips_of(status: Status) -> list[str]:
+    """Return the virtual IPs."""
+    return [vip["name"] for vip in status["vips"]]
+
+
 def targets_of(status: Status) -> list[str]:
-    """Return everything that can be moved: nodes, services, instances."""
+    """Return everything that can be moved: VIPs, nodes, services, instances."""
     nodes = nodes_of(status)
     services = [service["name"] for service in status["services"]]
-    return [*nodes, *services, *(f"{service}/{node}" for service in services for node in nodes)]
+    instances = [f"{service}/{node}" for service in services for node in nodes]
+    return [*vips_of(status), *nodes, *services, *instances]
 
 
-def split(target: str, status: Status) -> tuple[str | None, str | None]:
-    """Return the service and the node that a target names, or end saying what may be meant."""
+class Target(NamedTuple):
+    """What a person means: a VIP, a node, a service, or an instance; or everything."""
+
+    vip: str | None = None
+    service: str | None = None
+    node: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The name of it, to be typed when the last spare would be lost."""
+        return self.vip or self.node or self.service
+
+
+def split(target: str, status: Status) -> Target:
+    """Return what a target names, or end saying what may be meant."""
     if target not in targets_of(status):
         mend = nearest(target, targets_of(status))
-        known = f"known: {', '.join([*nodes_of(status), *(s['name'] for s in status['services'])])}"
-        text = f"there is no node, service or service/node '{target}'"
+        services = [service["name"] for service in status["services"]]
+        known = f"known: {', '.join([*vips_of(status), *nodes_of(status), *services])}"
+        text = f"there is no VIP, node, service or service/node '{target}'"
         raise Ended(Exit.WRONG, text, mend=mend or known)
+    if target in vips_of(status):
+        return Target(vip=target)
     service, _, node = target.rpartition("/")
     if service:
-        return service, node
-    return (None, node) if node in nodes_of(status) else (node, None)
+        return Target(service=service, node=node)
+    return Target(node=node) if node in nodes_of(status) else Target(service=node)
 
 
 def _asked(ctx: click.Context, names: Callable[[Status], list[str]]) -> list[str]:

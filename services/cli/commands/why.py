@@ -10,7 +10,7 @@ from shared.api import Why
 
 
 @click.command(cls=Command)
-@click.argument("target", metavar="NODE|SERVICE|SERVICE/NODE", shell_complete=target_names)
+@click.argument("target", metavar="VIP|NODE|SERVICE|SERVICE/NODE", shell_complete=target_names)
 @click.pass_obj
 def why(context: Context, *, target: str) -> None:
     """Say why something is in its state, and what speaks for and against it."""

@@ -19,6 +19,10 @@ def plan_lines(answer: WishAnswer, look: Look) -> list[str]:
         (f"  {service}/{node}", rule_text(before), rule_text(after))
         for service, node, before, after in changes(answer["before"], answer["after"])
     ]
+    rows += [
+        (f"  VIP {vip}", before, after)
+        for vip, before, after in moved(answer["vips_before"], answer["vips_after"])
+    ]
     lines = table(rows, look) if len(rows) > 1 else [f"{number} changes no rule"]
     if answer["text"]:
         lines += wrapped(answer["text"], look.width, indent="  ")
@@ -34,6 +38,13 @@ def changes(before: Rules, after: Rules) -> Iterator[tuple[str, str, RuleView, R
             old = before.get(service, {}).get(node)
             if old is not None and old != rule:
                 yield service, node, old, rule
+
+
+def moved(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the VIPs that get another holder."""
+    for vip, holder in after.items():
+        if before.get(vip) != holder:
+            yield vip, before.get(vip, "nobody"), holder
 
 
 def losses(before: Rules, after: Rules) -> list[str]:
@@ -56,6 +67,11 @@ def done_lines(change: Change, look: Look) -> list[str]:
     ending = words.get(change["verified"], "done")
     symbol = look.good("✓") if change["verified"] in ("yes", "none") else look.amber("▲")
     lines = wrapped(f"{change['text']} ({ending})", look.width, indent="  ", first=f"{symbol} ")
+    if change["verified"] == "yes":
+        lines += [
+            f"  {vip}: {before} → {after}, answered there"
+            for vip, before, after in moved(change["vips_before"], change["vips_after"])
+        ]
     tail = []
     if change["incident"]:
         tail.append(f"Incident {change['incident']} (planned).")

@@ -4,7 +4,7 @@ from services.cli.lengths import aligned, clock_time, day, length
 from services.cli.look import Look, visible, wrapped
 from services.cli.tables import bar, table
 from services.cli.views.words import incident_state, plural, rule_text, target_text
-from shared.api import EvidenceView, IncidentView, PhaseView
+from shared.api import EvidenceView, IncidentView, PhaseView, TakingView
 
 LABEL = 10
 BAR = 36  # columns of the bars: with names, times and a few words they fit in 80
@@ -23,6 +23,7 @@ def explain_lines(incident: IncidentView, look: Look) -> list[str]:
         *_phases(incident, look),
         "",
         *_return(incident, look),
+        *_moves(incident, look),
         *_rules(incident, look),
         *_said("Faster?", incident["faster"], look),
         *_said("Trace", incident["trace_url"] or incident["trace_id"], look),
@@ -72,8 +73,12 @@ def _evidence(item: EvidenceView) -> str:
 def _cost(incident: IncidentView) -> str:
     requests = plural(incident["requests"], "request")
     if incident["requests"] == 0:
-        return "no request came in that time"
-    return f"{incident['failed']} of {requests} failed, by the load balancers' own counters"
+        text = "no request came in that time"
+    else:
+        text = f"{incident['failed']} of {requests} failed, by the load balancers' own counters"
+    if any(move["waited_us"] for move in incident["moves"]):
+        return f"{text}; what did not arrive while a VIP was dark, they cannot count"
+    return text
 
 
 def _phases(incident: IncidentView, look: Look) -> list[str]:
@@ -100,10 +105,28 @@ def _detail(phase: PhaseView, incident: IncidentView) -> str:
         return phase["detail"]
     key = "install" if phase["name"] == "switch" else "verify"
     parts = []
+    if key == "install":
+        parts += [_taking(taking) for taking in incident["takings"]]
     for item in incident["installs"]:
         spent = item["verify_us"] if key == "verify" else item["persist_us"] + item["install_us"]
         parts.append(f"{item['node']} {length(spent)}")
     return " · ".join(parts)
+
+
+def _taking(taking: TakingView) -> str:
+    guard, address = length(taking["guard_us"]), length(taking["address_us"])
+    return f"{taking['vip']} on {taking['node']}: guard {guard}, address {address}"
+
+
+def _moves(incident: IncidentView, look: Look) -> list[str]:
+    """Return where VIPs went, a line each, and how long a lease was waited for."""
+    lines: list[str] = []
+    for move in incident["moves"]:
+        text = f"{move['vip']} {move['address']}: {move['before']} → {move['after']}"
+        if move["waited_us"]:
+            text += f", after {length(move['waited_us'])} for the lease of {move['before']} to end"
+        lines += _said("" if lines else "VIPs", text, look)
+    return lines
 
 
 def _detailed(lines: list[str], details: list[str], look: Look) -> list[str]:

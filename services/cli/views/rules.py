@@ -4,7 +4,7 @@ from services.cli.lengths import length
 from services.cli.look import Look, wrapped
 from services.cli.tables import table
 from services.cli.views.words import plural, truth_text
-from shared.api import RuleRow, Rules
+from shared.api import RuleRow, Rules, VipRow
 
 
 def rules_lines(rules: Rules, look: Look, *, only_differences: bool) -> list[str]:
@@ -14,10 +14,31 @@ def rules_lines(rules: Rules, look: Look, *, only_differences: bool) -> list[str
         text = f"? {rules['knowledge']['text']}"
         lines += [look.amber(line) for line in wrapped(text, look.width, indent="  ")]
     rows = [row for row in rules["rules"] if row["differs"] or not only_differences]
-    if not rows:
-        return [*lines, "every load balancer has what the plan wants", *_away(rules)]
+    vips = [row for row in rules["vips"] if row["differs"] or not only_differences]
+    if not rows and not vips:
+        what = "every node has" if rules["vips"] else "every load balancer has"
+        return [*lines, f"{what} what the plan wants", *_away(rules)]
     head = ("NODE", "TARGET", "WANTED", "INSTALLED", "VERIFIED", "BY")
-    return [*lines, *table([head, *(_row(row, look) for row in rows)], look), *_away(rules)]
+    shown = [*(_vip(row, look) for row in vips), *(_row(row, look) for row in rows)]
+    return [*lines, *table([head, *shown], look), *_away(rules)]
+
+
+def _vip(row: VipRow, look: Look) -> tuple[str, ...]:
+    wanted = row["wanted"] or look.dim("?")
+    if row["wanted"] == "here" and row["node"] != row["home"]:
+        wanted = f"{wanted} *"
+    installed = row["installed"] or look.dim("?")
+    if row["differs"] and row["installed"] is not None:
+        installed = look.amber(f"✗ {installed}")
+    ago = "" if row["verified_us"] is None else f"{length(row['verified_us'])} ago"
+    return (
+        row["node"],
+        f"VIP {row['vip']}",
+        wanted,
+        installed,
+        truth_text(row["verified"], ago, look, no="failed"),
+        row["by"] or look.dim("?"),
+    )
 
 
 def _row(row: RuleRow, look: Look) -> tuple[str, ...]:

@@ -14,38 +14,60 @@ from services.cli.views.words import (
     truth_text,
     verdict_text,
 )
-from shared.api import InstanceView, NodeView, OverrideView, ServiceView, Status, TakeoverView
+from shared.api import (
+    InstanceView,
+    NodeView,
+    OverrideView,
+    ServiceView,
+    Status,
+    TakeoverView,
+    VipTakeoverView,
+    VipView,
+)
 
 TROUBLES_MAX = 4  # lines of what is not as originally set; the rest is asked for with `why`
+SCREEN = 24  # lines of the smallest terminal
+NAMES_MAX = 8  # columns of the VIPs that a node holds; beyond that they are counted
 LABEL = 15  # columns of the labels at the end
 
 
 def status_lines(status: Status, look: Look) -> list[str]:
     """Return one screen that says what is going on."""
-    return [
-        *_first(status, look),
-        "",
-        *_nodes(status, look),
-        "",
-        *_services(status, look),
-        *_troubles(status, look),
-        "",
-        *_readiness(status, look),
-        *_ends(status, look),
+    blocks = [
+        _first(status, look),
+        _nodes(status, look),
+        vip_lines(status["vips"], look),
+        _services(status, look),
+        _troubles(status, look),
+        _readiness(status, look),
+        _ends(status, look),
     ]
+    return _on_one_screen([block for block in blocks if block])
+
+
+def _on_one_screen(blocks: list[list[str]]) -> list[str]:
+    """Return blocks with blank lines between them: the lower ones give way when room is short."""
+    lines = sum(len(block) for block in blocks)
+    gaps = max(0, min(len(blocks) - 1, SCREEN - lines))
+    shown = blocks[0]
+    for number, block in enumerate(blocks[1:]):
+        shown = [*shown, *([""] if number < gaps else []), *block]
+    return shown
 
 
 def _first(status: Status, look: Look) -> list[str]:
     nodes = [node for node in status["nodes"] if node["role"] == "node"]
     up = sum(node["state"] == "up" for node in nodes)
     plan = status["plan"]
-    number = f" (plan {plan['epoch']}.{plan['sequence']})" if plan else ""
-    arbiter = f"arbiter {status['arbiter']}{number}" if status["arbiter"] else "arbiter ?"
+    number = f"plan {plan['epoch']}.{plan['sequence']} of " if plan else "arbiter "
+    arbiter = f"{number}{status['arbiter']}" if status["arbiter"] else "arbiter ?"
     bus = "bus ✓" if status["knowledge"]["bus"] else look.amber("bus ✗")
-    verdict = verdict_text(status["verdict"], status["headline"], look)
+    dark = any(vip["answers"] == "no" for vip in status["vips"])
+    verdict = verdict_text(status["verdict"], status["headline"], look, dark=dark)
     parts = [
         f"{look.bold(status['cluster'])}  {verdict}",
-        f"{up}/{len(nodes)} nodes",
+        f"{up} of {len(nodes)} nodes",
+        *_vips_held(status, look),
         arbiter if status["knowledge"]["fresh"] else look.dim(arbiter),
         bus,
     ]
@@ -55,6 +77,17 @@ def _first(status: Status, look: Look) -> list[str]:
         text = f"? stale: {stale}" if status["knowledge"]["age_us"] is not None else f"? {stale}"
         lines += [look.amber(line) for line in wrapped(text, look.width, indent="  ")]
     return lines
+
+
+def _vips_held(status: Status, look: Look) -> list[str]:
+    """Return how many VIPs answer; what is not known does not count."""
+    vips = status["vips"]
+    if not vips:
+        return []
+    held = sum(vip["state"] == "held" for vip in vips)
+    text = f"{held} of {plural(len(vips), 'VIP')}"
+    silent = any(vip["answers"] == "no" for vip in vips)
+    return [look.red(text) if silent else text]
 
 
 def _flowed(parts: list[str], look: Look) -> list[str]:
@@ -70,9 +103,60 @@ def _flowed(parts: list[str], look: Look) -> list[str]:
 
 
 def _nodes(status: Status, look: Look) -> list[str]:
-    head = ("NODE", "STATE", "SHARE", "WANTED", "HEARTBEAT", "BALANCER", "INSTALLED", "VERIFIED")
-    rows = [_node(node, look) for node in status["nodes"]]
+    head = ["NODE", "STATE", "SHARE", "WANTED", "HEARD", "BALANCER", "INSTALLED", "VERIFIED"]
+    rows = [list(_node(node, look)) for node in status["nodes"]]
+    if status["vips"]:
+        head.append("VIPS")
+        for row, node in zip(rows, status["nodes"], strict=True):
+            row.append(_held(node, look))
     return table([head, *rows], look, right=(2, 3))
+
+
+def _held(node: NodeView, look: Look) -> str:
+    """Return the VIPs that a node holds: by name while that is short."""
+    if node["role"] == "witness":
+        return "-"
+    if node["state"] == "unknown":
+        return look.dim("?")
+    names = " ".join(node["vips"])
+    return (names or "-") if len(names) <= NAMES_MAX else f"{len(node['vips'])} VIPs"
+
+
+def vip_lines(vips: list[VipView], look: Look) -> list[str]:
+    """Return a table of VIPs: where each is, where it belongs, and whether it answers."""
+    if not vips:
+        return []
+    head = ("VIP", "ADDRESS", "HELD BY", "HOME", "ANSWERS")
+    rows = [
+        (vip["name"], vip["address"], _holder(vip, look), vip["home"], _answers(vip, look))
+        for vip in vips
+    ]
+    return table([head, *rows], look)
+
+
+def _holder(vip: VipView, look: Look) -> str:
+    """Return who holds a VIP; red is only what nobody holds."""
+    holder = vip["holder"] or "nobody"
+    match vip["state"]:
+        case "held":
+            return look.amber(f"▲ {holder}") if vip["away"] else look.good(f"✓ {holder}")
+        case "taking":
+            return look.amber(f"▲ {holder} takes it")
+        case "waiting":
+            return look.red(f"✗ nobody; {holder} waits")
+        case "dark":
+            return look.red("✗ nobody")
+        case _:
+            return look.dim(f"? was {holder}" if vip["was"] else "?")
+
+
+def _answers(vip: VipView, look: Look) -> str:
+    ago = "" if vip["answered_us"] is None else f"{length(vip['answered_us'])} ago"
+    return (
+        truth_text(vip["answers"], ago, look, no="dark")
+        if vip["answers"] != "no"
+        else (look.red("✗ dark"))
+    )
 
 
 def _node(node: NodeView, look: Look) -> tuple[str, ...]:
@@ -102,7 +186,7 @@ def _heartbeat(node: NodeView, look: Look) -> str:
     """Return how long ago the console heard it; of who is not up, the silence that counts."""
     silent, heard = node["silent_us"], node["heard_us"]
     if node["state"] in ("suspect", "dead") and silent is not None:
-        return look.amber(f"silent {length(silent)}")
+        return look.amber(f"▲ {length(silent)}")
     if heard is None:
         return look.dim("?")
     return length(heard) if node["state"] != "unknown" else look.dim(f"{length(heard)} here")
@@ -155,13 +239,14 @@ def _instance(instance: InstanceView) -> str:
 
 def _troubles(status: Status, look: Look) -> list[str]:
     """Return what is not as originally set, and every alarm."""
-    texts = [*status["alarms"], *_unlike_home(status), *_unwell(status)]
+    texts = [*status["alarms"], *_vips_unlike_home(status), *_unlike_home(status)]
+    texts += _unwell(status)
     lines = []
     for text in texts[:TROUBLES_MAX]:
         lines += wrapped(text, look.width, indent="  ", first=look.amber("▲") + " ")
     if len(texts) > TROUBLES_MAX:
         lines.append(f"  and {len(texts) - TROUBLES_MAX} more: equipoise why NODE|SERVICE")
-    return ["", *lines] if lines else []
+    return lines
 
 
 def _unlike_home(status: Status) -> Iterator[str]:
@@ -180,22 +265,46 @@ def _unlike_home(status: Status) -> Iterator[str]:
         yield f"{', '.join(targets)} {text}"
 
 
+def _vips_unlike_home(status: Status) -> Iterator[str]:
+    """Yield why VIPs are not held at home; what is so for one reason is said once."""
+    alike: dict[str, list[str]] = {}
+    for vip in status["vips"]:
+        if vip["state"] == "unknown" or (vip["state"] == "held" and not vip["away"]):
+            continue
+        since = "" if vip["since_us"] is None else f" for {length(vip['since_us'])}"
+        words = {
+            "held": f"away from {vip['home']}, on {vip['holder']}{since}",
+            "taking": f"being taken by {vip['holder']}{since}",
+            "waiting": f"held by nobody yet{since}, to go to {vip['holder']}",
+        }
+        why = f": {vip['reason']}" if vip["reason"] else ""
+        waits = f"; waits for: {vip['waiting_for']}" if vip["waiting_for"] else ""
+        text = words.get(vip["state"], f"dark{since}")
+        alike.setdefault(f"{text}{why}{waits}", []).append(vip["name"])
+    for text, names in alike.items():
+        yield f"{'VIP' if len(names) == 1 else 'VIPs'} {', '.join(names)} {text}"
+
+
 def _unwell(status: Status) -> Iterator[str]:
     for node in status["nodes"]:
-        if node["state"] in ("suspect", "dead") and node["reason"]:
-            yield f"{node['name']} is {node['state']}: {node['reason']}"
+        waits = f"; its return waits for: {node['waiting_for']}" if node["waiting_for"] else ""
+        if node["state"] in ("suspect", "dead") and (node["reason"] or waits):
+            why = f": {node['reason']}" if node["reason"] else ""
+            yield f"{node['name']} is {node['state']}{why}{waits}"
+        elif waits and node["state"] != "unknown":
+            yield f"{node['name']} is {node['state']}{waits}"
         if node["balancer"] == "no":
             yield f"load balancer of {node['name']}: {node['balancer_text']}"
 
 
 def _readiness(status: Status, look: Look) -> list[str]:
     """Return which failures could be taken, a line a node, and which could not, a line each."""
-    if not status["readiness"]:
+    if not status["readiness"] and not status["vip_readiness"]:
         return [look.dim("? which failures could be taken is not known")]
     lines = []
     nodes = [node["name"] for node in status["nodes"] if node["role"] == "node"]
     alike: dict[tuple[object, ...], list[TakeoverView]] = {}
-    for item in status["readiness"]:
+    for item in [*status["readiness"], *map(_as_takeover, status["vip_readiness"])]:
         reason = "" if item["ready"] else item["reason"]
         key = (item["node"], item["ready"], tuple(item["to"]), reason)
         alike.setdefault(key, []).append(item)
@@ -205,6 +314,19 @@ def _readiness(status: Status, look: Look) -> list[str]:
         first = f"{look.good('✓') if ready else look.amber('▲')} "
         lines += wrapped(text, look.width, indent="  ", first=first)
     return lines
+
+
+def _as_takeover(item: VipTakeoverView) -> TakeoverView:
+    """Return a VIP's takeover in the form of a service's, to be said in one sentence with it."""
+    return TakeoverView(
+        service=f"VIP {item['vip']}",
+        node=item["holder"],
+        to=item["to"],
+        ready=item["ready"],
+        reason=item["reason"],
+        load_percent=None,
+        sentence=item["sentence"],
+    )
 
 
 def _can(items: list[TakeoverView]) -> str:
@@ -228,7 +350,7 @@ def _services_of(items: list[TakeoverView]) -> str:
 
 
 def _ends(status: Status, look: Look) -> list[str]:
-    lines = [""]
+    lines: list[str] = []
     for item in status["overrides"]:
         lines += wrapped(override_text(item), look.width, indent=" " * LABEL, first=_label(lines))
     if not status["overrides"]:
@@ -241,7 +363,7 @@ def _ends(status: Status, look: Look) -> list[str]:
 
 
 def _label(lines: list[str]) -> str:
-    return f"{'Overrides' if lines == [''] else '':<{LABEL}}"
+    return f"{'' if lines else 'Overrides':<{LABEL}}"
 
 
 def _none_or_unknown(status: Status) -> str:
@@ -251,6 +373,8 @@ def _none_or_unknown(status: Status) -> str:
 def override_text(item: OverrideView) -> str:
     """Return an override with its owner, its reason and its end."""
     target = target_text(item["service"], item["node"])
+    if item["vip"] is not None:
+        target = f"{item['vip']} off {item['node']}" if item["node"] else item["vip"]
     until = f"until {clock_time(item['until'])[:5]} UTC (in {length(item['left_us'])})"
     return f'{item["kind"]} {target} {until}, {item["owner"]}: "{item["reason"]}"'
 

@@ -15,6 +15,11 @@ def why_lines(why: Why, look: Look) -> list[str]:
         text = f"? {why['knowledge']['text']}"
         lines += [look.amber(line) for line in wrapped(text, look.width, indent="  ")]
     lines += _facts(why["facts"], look)
+    if why["kind"] == "vip":
+        waits = [vip["waiting_for"] for vip in why["vips"] if vip["waiting_for"]]
+        lines += _section("Waits for", waits, look)
+    else:
+        lines += _section("VIPs", [vip["sentence"] for vip in why["vips"]], look)
     for instance in why["instances"]:
         lines += _instance(instance, look, alone=why["kind"] == "instance")
     lines += _section("Readiness", why["readiness"], look)

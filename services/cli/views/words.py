@@ -21,8 +21,10 @@ _VERDICT = {"serving": "✓", "degraded": "▲", "not-serving": "✗", "unknown"
 _LEVEL = {"good": "✓", "attention": "▲", "bad": "✗", "plain": " "}
 
 
-def verdict_text(verdict: Verdict, text: str, look: Look) -> str:
-    """Return the verdict; red is only what does not serve."""
+def verdict_text(verdict: Verdict, text: str, look: Look, *, dark: bool = False) -> str:
+    """Return the verdict; red is only what does not serve, as a dark VIP does not."""
+    if verdict == "degraded" and dark:
+        return look.red(f"✗ {text}")
     paint: dict[str, Callable[[str], str]] = {"serving": look.good, "not-serving": look.red}
     return paint.get(verdict, look.amber)(f"{_VERDICT[verdict]} {text}")
 

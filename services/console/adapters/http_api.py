@@ -150,7 +150,7 @@ class _Api:
         source, target = self._source, request.path_params["target"]
         answer = why(source.state, target, source.now(), source.wall())
         if answer is None:
-            raise _unknown("node, service or service/node", target, _targets(source.state))
+            raise _unknown("VIP, node, service or service/node", target, _targets(source.state))
         return _json(answer)
 
     async def events(self, request: Request) -> Response:
@@ -307,7 +307,7 @@ def _since(request: Request, wall_us: int) -> int | None:
 def _targets(state: State) -> list[str]:
     cluster = state.cluster
     instances = [f"{service}/{node}" for service in cluster.services for node in cluster.nodes]
-    return [*cluster.members, *cluster.services, *instances]
+    return [*cluster.vips, *cluster.members, *cluster.services, *instances]
 
 
 def _unknown(kind: str, name: str, known: Any) -> _Wrong:  # noqa: ANN401 - any names

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from services.console.core.state import STALE_US, State
 from services.console.core.words import because, short
 from shared.instant import Instant
-from shared.messages.facts import InstanceBelief, InstanceState, NodeState, Situation
+from shared.messages.facts import InstanceBelief, InstanceState, NodeState, Situation, VipState
 from shared.messages.traffic import OverrideKind
 
 NEXT_MAX = 5  # advice beyond five lines is not read
@@ -39,11 +39,27 @@ def _repairs(state: State, situation: Situation) -> Iterator[str]:
             yield f"repair {name}{why}; it comes back by itself"
     for service, beliefs in sorted(situation.instances.items()):
         for name, belief in sorted(beliefs.items()):
+            host = situation.nodes.get(name)
+            if host is not None and host.state is NodeState.DEAD:
+                continue  # the node is to be repaired
             asked = _asked_for(situation, service, name)
             yield from _repair(f"{service}/{name}", belief, asked=asked)
+    yield from _vips(state, situation)
     for name, beat in sorted(state.heartbeats.items()):
         if beat.value.configuration != state.cluster.configuration:
             yield f"give {name} the same equipoise.yaml as {state.member}, and restart it"
+
+
+def _vips(state: State, situation: Situation) -> Iterator[str]:
+    """Yield what brings VIPs back: a dark one first, then what those away from home wait for."""
+    known = [name for name in state.cluster.vips if name in situation.vips]
+    beliefs = [(name, situation.vips[name]) for name in known]
+    for name, belief in beliefs:
+        if belief.state is VipState.DARK:
+            yield f"{name} is dark, {because(short(belief.reason))}: equipoise why {name}"
+    for name, belief in beliefs:
+        if belief.state is VipState.HELD and belief.waiting_for:
+            yield f"{name} comes home by itself; it waits for: {short(belief.waiting_for)}"
 
 
 def _repair(target: str, belief: InstanceBelief, *, asked: bool) -> Iterator[str]:
@@ -63,6 +79,7 @@ def _asked_for(situation: Situation, service: str, node: str) -> bool:
     """Return whether a person took an instance out: then there is nothing to repair."""
     return any(
         item.kind is not OverrideKind.PAUSE
+        and item.vip is None
         and item.node in (node, None)
         and item.service in (service, None)
         for item in situation.plan.overrides
@@ -71,7 +88,7 @@ def _asked_for(situation: Situation, service: str, node: str) -> bool:
 
 def _people(situation: Situation) -> Iterator[str]:
     for item in situation.plan.overrides:
-        target = "/".join(part for part in (item.service, item.node) if part)
+        target = item.vip or "/".join(part for part in (item.service, item.node) if part)
         match item.kind:
             case OverrideKind.MAINTENANCE:
                 yield f"end early: equipoise maintenance end {target} --reason …"

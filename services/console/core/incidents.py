@@ -11,9 +11,12 @@ from shared.api import (
     IncidentView,
     InstallView,
     PhaseView,
+    TakingView,
     Truth,
+    VipMoveView,
 )
-from shared.messages.facts import EvidenceItem, Incident, IncidentState, Phase
+from shared.messages.facts import EvidenceItem, Incident, IncidentState, Phase, VipMove
+from shared.messages.leases import Held
 from shared.messages.traffic import Applied
 
 
@@ -82,6 +85,8 @@ def in_full(state: State, remembered: Remembered, wall_us: int) -> IncidentView:
         restored=_restored(incident),
         trace_id=short(incident.trace_id),
         trace_url=_trace_url(state.trace_ui, incident.trace_id),
+        moves=[_move(move) for move in incident.vips],
+        takings=[_taking(held) for _, held in sorted(remembered.takings.items())],
     )
 
 
@@ -115,6 +120,22 @@ def _evidence(item: EvidenceItem) -> EvidenceView:
 def _phase(phase: Phase) -> PhaseView:
     return PhaseView(
         name=short(phase.name), duration_us=phase.duration_us, detail=short(phase.detail)
+    )
+
+
+def _move(move: VipMove) -> VipMoveView:
+    return VipMoveView(
+        vip=short(move.vip),
+        address=short(move.address),
+        before=short(move.before),
+        after=short(move.after),
+        waited_us=move.waited_us,
+    )
+
+
+def _taking(held: Held) -> TakingView:
+    return TakingView(
+        vip=held.vip, node=held.node, guard_us=held.guard_us, address_us=held.address_us
     )
 
 

@@ -3,6 +3,7 @@
 from services.console.core.state import State, fresh
 from services.console.core.status import knowledge
 from services.console.core.truths import Seen, seen
+from services.console.core.vips import vip_rows
 from services.console.core.words import number, number_text, rule_text, short
 from shared.api import RuleRow, Rules
 from shared.instant import Instant
@@ -21,20 +22,26 @@ def rule_rows(state: State, now: Instant) -> Rules:
         for service in state.cluster.services
         for target in state.cluster.nodes
     ]
+    vips = list(vip_rows(state, current, now))
     return Rules(
         knowledge=knowledge(state, now),
         plan=None if plan is None else number(*plan.number),
-        differs=any(row["differs"] for row in rows),
+        differs=any(row["differs"] for row in rows) or any(row["differs"] for row in vips),
         away=_away(state, plan),
         rules=rows,
+        vips=vips,
     )
 
 
 def _away(state: State, plan: Plan | None) -> int:
-    """Count the instances whose wanted rule is not the original one."""
+    """Count the instances whose wanted rule is not the original one, and VIPs not at home."""
     if plan is None:
         return 0
-    return sum(
+    moved = sum(
+        name in plan.vips and plan.vips[name].holder != vip.home
+        for name, vip in state.cluster.vips.items()
+    )
+    return moved + sum(
         plan.services.get(service, {}).get(node) != rule
         for service, rules in original(state.cluster).items()
         for node, rule in rules.items()

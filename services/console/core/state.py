@@ -13,6 +13,7 @@ from shared.messages.facts import (
     Situation,
 )
 from shared.messages.health import Evidence, Heartbeat
+from shared.messages.leases import ClaimSeen, Held
 from shared.messages.traffic import Applied, Drift, Measured
 from shared.rules import Rules
 
@@ -66,6 +67,7 @@ class Remembered:
     wall_us: int  # when it was said
     first: tuple[int, int] | None = None
     installs: Mapping[str, Applied] = field(default_factory=dict)
+    takings: Mapping[str, Held] = field(default_factory=dict)  # by VIP: how it was taken first
 
 
 class Filling(StrEnum):
@@ -95,6 +97,8 @@ class State:
     heartbeats: Mapping[str, Known[Heartbeat]] = field(default_factory=dict)
     evidence: Mapping[tuple[str, str, str], Known[Evidence]] = field(default_factory=dict)
     drifts: Mapping[tuple[str, str, str], Known[Drift]] = field(default_factory=dict)
+    held: Mapping[tuple[str, str], Known[Held]] = field(default_factory=dict)  # by node and VIP
+    claims: Mapping[tuple[str, str], Known[ClaimSeen]] = field(default_factory=dict)
     incidents: Mapping[str, Remembered] = field(default_factory=dict)
     installs: Mapping[str, Mapping[str, Applied]] = field(default_factory=dict)
     failures: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # by minute

@@ -9,6 +9,7 @@ from services.console.core.state import Filling, State, fresh, newest_incident
 from services.console.core.truths import seen
 from services.console.core.verdict import Judged, judge
 from services.console.core.view import FAILURES_US
+from services.console.core.vips import held_by, vip_readiness, vip_views
 from services.console.core.words import (
     length,
     moment,
@@ -38,6 +39,7 @@ from shared.messages.traffic import Override, OverrideKind, Plan
 from shared.rules import Rule
 
 ALARMS_MAX = 20
+SIGNALS_MAX = 20  # the bus, UDP, and probes of ten peers
 
 
 def status(state: State, now: Instant, wall_us: int) -> Status:
@@ -67,6 +69,8 @@ def status(state: State, now: Instant, wall_us: int) -> Status:
         last_incident=None if last is None else brief(last, wall_us),
         alarms=[short(alarm) for alarm in current.alarms[:ALARMS_MAX]] if current else [],
         next=advice(state, current, now),
+        vips=vip_views(state, now),
+        vip_readiness=vip_readiness(current),
     )
 
 
@@ -113,6 +117,7 @@ def override_view(override: Override, wall_us: int) -> OverrideView:
         until=moment(override.until_wall_us),
         left_us=max(0, override.until_wall_us - wall_us),
         incident=override.incident,
+        vip=override.vip,
     )
 
 
@@ -163,6 +168,11 @@ def node_view(state: State, name: str, share_percent: int | None, now: Instant) 
         measured_us=None if shown.at is None else now - shown.at,
         configuration=short(configuration),
         configuration_differs=bool(configuration) and configuration != state.cluster.configuration,
+        vips=held_by(state, known.value if known is not None and fresh(state, now) else None, name),
+        signals=[short(text) for text in belief.signals[:SIGNALS_MAX]] if belief else [],
+        waiting_for=short(belief.waiting_for) if belief is not None else "",
+        lease_us=belief.lease_us or None if belief is not None else None,
+        incident=belief.incident if belief is not None else None,
     )
 
 
@@ -208,6 +218,7 @@ def _service(state: State, service: Service, judged: Judged, now: Instant) -> Se
         instances=[
             instance_view(state, service.name, node, rules, now) for node in state.cluster.nodes
         ],
+        vips=list(service.vips),
     )
 
 

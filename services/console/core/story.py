@@ -13,6 +13,7 @@ from services.console.core.words import (
     number_text,
     short,
     takeover_text,
+    vip_takeover_text,
     wall_of,
 )
 from shared.api import Event, Level
@@ -30,8 +31,10 @@ from shared.messages.facts import (
     NodeState,
     Readiness,
     ServiceChanged,
+    VipChanged,
 )
 from shared.messages.health import Evidence, Grade, Verdict
+from shared.messages.leases import ClaimSeen, Held, Holding
 from shared.messages.operator import OperatorRequest
 from shared.messages.table import BY_MESSAGE, PREFIX, Message
 from shared.messages.traffic import (
@@ -62,6 +65,9 @@ Told = (
     | IncidentUpdated
     | IncidentClosed
     | OperatorRequest
+    | Held
+    | ClaimSeen
+    | VipChanged
 )
 
 
@@ -118,6 +124,8 @@ def _line(message: Told, cluster: Cluster) -> Line | None:
             return _incident(message.incident)
         case OperatorRequest():
             return _request(message)
+        case Held() | ClaimSeen() | VipChanged():
+            return _of_vip(message, cluster)
         case NodeChanged() | ServiceChanged() | Readiness() | LeaderChanged():
             return _fact(message, cluster)
         case _:
@@ -214,7 +222,8 @@ def _incident(incident: Incident) -> Line:
             text = f"handled after {spent}: {incident.sentence}"
         case IncidentState.RETURNING:
             waiting = incident.waiting_for
-            text = f"{incident.service}/{incident.node} is coming back"
+            target = "/".join(part for part in (incident.service, incident.node) if part)
+            text = f"{target} is coming back"
             text = f"{text}; waits for: {waiting}" if waiting else text
         case IncidentState.CLOSED:
             level, text = "good", "closed: the original settings are in force"
@@ -230,11 +239,61 @@ def _incident(incident: Incident) -> Line:
     )
 
 
+def _of_vip(message: Held | ClaimSeen | VipChanged, cluster: Cluster) -> Line:
+    vip = cluster.vips.get(message.vip)
+    about = f"{message.vip} {vip.address}" if vip is not None else message.vip
+    match message:
+        case Held():
+            level, text = _held(message, about)
+            return Line(id="", level=level, text=text, incident=message.incident)
+        case ClaimSeen():
+            return Line(
+                id="",
+                level="bad",
+                text=f"somebody else claims {about}: {message.hardware} on {message.interface} "
+                f"({message.seen} times since the start); announced it again",
+            )
+        case VipChanged():
+            before = f"{message.before} → " if message.before is not None else "to "
+            return Line(
+                id=f"vip/{message.vip}/{number_text(*message.term)}",
+                level="attention" if message.incident is not None else "plain",
+                text=f"{about}: {before}{message.holder}: {message.reason}",
+                incident=message.incident,
+            )
+        case _:
+            assert_never(message)
+
+
+def _held(held: Held, about: str) -> tuple[Level, str]:
+    match held.holding:
+        case Holding.TAKEN:
+            spent = length(held.guard_us + held.address_us)
+            return "good", f"took {about} in {spent}: {held.reason}"
+        case Holding.ANSWERED:
+            return "good", f"{about} answers here"
+        case Holding.RELEASED:
+            goes_on = f"; {held.open} open connections are served on" if held.open else ""
+            return "plain", f"released {about}: {held.reason}{goes_on}"
+        case Holding.LAPSED:
+            return (
+                "attention",
+                f"the lease of {about} ran out here, and the kernel closed its guard",
+            )
+        case Holding.DRAINED:
+            closed = f"{held.open} were closed" if held.open else "none had to be closed"
+            return "plain", f"the old connections of {about} are gone; {closed}"
+        case _:
+            assert_never(held.holding)
+
+
 def _request(request: OperatorRequest) -> Line | None:
     """Tell what a person asked for; a rehearsal changes nothing and is not told."""
     if request.dry_run:
         return None
-    target = "/".join(part for part in (request.service, request.node) if part)
+    target = request.vip or "/".join(part for part in (request.service, request.node) if part)
+    if request.to is not None:
+        target = f"{target} to {request.to}"
     wish = f"{request.verb.value} {target}".rstrip().replace("maintenance-", "maintenance ")
     return Line(id="", level="plain", text=f"{request.owner} asks: {wish}: {request.reason}")
 
@@ -274,8 +333,9 @@ def _fact(message: NodeChanged | ServiceChanged | Readiness | LeaderChanged, of:
 
 
 def _readiness(readiness: Readiness, cluster: Cluster) -> Line:
-    lacks = [takeover for takeover in readiness.takeovers if not takeover.ready]
+    lacks = [takeover_text(item, cluster.nodes) for item in readiness.takeovers if not item.ready]
+    lacks += [vip_takeover_text(item) for item in readiness.vips if not item.ready]
     if readiness.ready or not lacks:
         return Line(id="", level="good", text="the loss of any one node can be taken")
     more = f" (and {len(lacks) - 1} more)" if len(lacks) > 1 else ""
-    return Line(id="", level="attention", text=takeover_text(lacks[0], cluster.nodes) + more)
+    return Line(id="", level="attention", text=lacks[0] + more)

@@ -2,9 +2,10 @@
 
 unknown      the leading arbiter has been silent for over 3 s
 not-serving  a service has no instance that is both wanted and believed to serve,
-             or no load balancer answers
+             or no load balancer answers, or every VIP is dark
 degraded     serving, and something keeps it from being as originally set, or from being
-             known to be: no spare, a pause, an incident, a difference, nothing verified yet
+             known to be: a VIP that is dark or away from home, no spare, a pause, an incident,
+             a difference, nothing verified yet
 serving      wanted, installed and verified everywhere, and the loss of any node can be taken
 """
 
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 
 from services.console.core.state import State, fresh
 from services.console.core.truths import Seen, seen
+from services.console.core.vips import silent_vips
 from services.console.core.words import length
 from shared.api import Verdict
 from shared.instant import Instant
-from shared.messages.facts import InstanceBelief, InstanceState, NodeState, Situation
+from shared.messages.facts import InstanceBelief, InstanceState, NodeState, Situation, VipState
 from shared.rules import serving
 
 
@@ -47,8 +49,7 @@ def judge(state: State, now: Instant) -> Judged:
     if dark:
         headline = f"not serving: {', '.join(dark)}"
         return Judged(verdict="not-serving", headline=headline, services=services)
-    if all(item.balancer == "no" for item in shown.values()):
-        headline = "not serving: no load balancer answers"
+    if headline := _unreachable(state, situation, shown):
         dead: dict[str, Verdict] = dict.fromkeys(services, "not-serving")
         return Judged(verdict="not-serving", headline=headline, services=dead)
     lack = next(_lacks(state, situation, shown), "")
@@ -57,6 +58,20 @@ def judge(state: State, now: Instant) -> Judged:
         headline=f"serving, {lack}" if lack else "serving",
         services=services,
     )
+
+
+def _unreachable(state: State, situation: Situation, shown: Mapping[str, Seen]) -> str:
+    """Return why no client reaches anything; empty when some do."""
+    if all(item.balancer == "no" for item in shown.values()):
+        return "not serving: no load balancer answers"
+    dark = all(
+        (belief := situation.vips.get(name)) is not None and belief.state is VipState.DARK
+        for name in state.cluster.vips
+    )
+    count = len(state.cluster.vips)
+    if not count or not dark:
+        return ""
+    return f"not serving: {'the VIP is' if count == 1 else f'all {count} VIPs are'} dark"
 
 
 def _service(situation: Situation, name: str) -> Verdict:
@@ -82,19 +97,36 @@ def _good(situation: Situation, belief: InstanceBelief | None, node: str) -> boo
 
 def _lacks(state: State, situation: Situation, shown: Mapping[str, Seen]) -> Iterator[str]:
     """Yield what keeps the cluster from being simply well, the gravest first."""
-    if not situation.readiness.ready:
+    yield from _unheld(state, situation)
+    if not situation.readiness.ready or not all(item.ready for item in situation.readiness.vips):
         yield "no spare"
     if situation.paused:
         yield "automation is paused"
     if situation.incidents:
         yield _returning(situation)
     yield from _unwell(situation)
+    yield from _away(state, situation)
     yield from _unproved(shown)
     if situation.alarms:
         yield "an alarm" if len(situation.alarms) == 1 else f"{len(situation.alarms)} alarms"
     for name, beat in sorted(state.heartbeats.items()):
         if beat.value.configuration != state.cluster.configuration:
             yield f"{name} runs another configuration"
+
+
+def _unheld(state: State, situation: Situation) -> Iterator[str]:
+    silent, count = silent_vips(state, situation), len(state.cluster.vips)
+    if silent:
+        yield f"{count - len(silent)} of {count} VIPs"
+
+
+def _away(state: State, situation: Situation) -> Iterator[str]:
+    for name, vip in state.cluster.vips.items():
+        belief = situation.vips.get(name)
+        if belief is not None and belief.holder != vip.home:
+            yield f"{name} is away from home, on {belief.holder}"
+        elif belief is not None and belief.state is VipState.TAKING:
+            yield f"{name} is being taken by {belief.holder}"
 
 
 def _returning(situation: Situation) -> str:

@@ -42,6 +42,7 @@ from shared.messages.facts import (
     Situation,
 )
 from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import ClaimSeen, Held, Holding
 from shared.messages.table import Message
 from shared.messages.traffic import Applied, Drift, Measured, Stage
 from shared.rules import digest
@@ -160,6 +161,8 @@ def _hear_switcher(state: State, message: Message, now: Instant) -> State:
             return _installs(_applied(state, applied, now), applied)
         case Drift() as drift if drift.node in state.cluster.nodes:
             return _drift(state, drift, now)
+        case Held() | ClaimSeen() as said if said.node in state.cluster.nodes:
+            return _of_vip(state, said, now)
         case _:
             return state
 
@@ -320,6 +323,30 @@ def _drift(state: State, drift: Drift, now: Instant) -> State:
     return replace(state, drifts=_newest(drifts, DRIFTS_MAX))
 
 
+def _of_vip(state: State, said: Held | ClaimSeen, now: Instant) -> State:
+    """Remember a node's last word on each VIP, and how an incident's VIPs were taken."""
+    if said.vip not in state.cluster.vips:
+        return state
+    key = (said.node, said.vip)
+    match said:
+        case ClaimSeen():
+            return replace(state, claims={**state.claims, key: Known(value=said, at=now)})
+        case Held():
+            known = {**state.held, key: Known(value=said, at=now)}
+            return _takings(replace(state, held=known), said)
+        case _:
+            assert_never(said)
+
+
+def _takings(state: State, held: Held) -> State:
+    remembered = state.incidents.get(held.incident or "")
+    if held.holding is not Holding.TAKEN or remembered is None or held.vip in remembered.takings:
+        return state
+    takings = {**remembered.takings, held.vip: held}
+    known = replace(remembered, takings=takings)
+    return replace(state, incidents={**state.incidents, known.incident.id: known})
+
+
 def _evidence(state: State, evidence: Iterable[Evidence], now: Instant) -> State:
     cluster = state.cluster
     known = {
@@ -342,6 +369,7 @@ def _remember(state: State, incident: Incident, wall_us: int) -> State:
         wall_us=wall_us,
         first=before.first if before else (first.epoch, first.sequence) if first else None,
         installs=before.installs if before else early,
+        takings=before.takings if before else {},
     )
     incidents = {**state.incidents, incident.id: known}
     if len(incidents) > INCIDENTS_MAX:
@@ -363,6 +391,7 @@ def _clipped(incident: Incident) -> Incident:
         before=_few(incident.before),
         after=_few(incident.after),
         installed=_few(incident.installed),
+        vips=incident.vips[:TARGETS_MAX],
     )
 
 
@@ -390,6 +419,8 @@ def _fill(state: State, past: Past) -> State:
                     after = _remember(after, said.incident, wall_us)
             case Applied() as applied:
                 after = _installs(after, applied)
+            case Held() as held if held.vip in state.cluster.vips:
+                after = _takings(after, held)
             case _:
                 pass
         after = _tell(after, heard)

@@ -1,12 +1,21 @@
 """Why something is in its state: a sentence, and everything that speaks for or against it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from services.console.core.incidents import brief
-from services.console.core.state import Known, State, fresh
+from services.console.core.state import Known, Remembered, State, fresh
 from services.console.core.status import instance_view, knowledge, node_view, override_view
 from services.console.core.truths import seen
-from services.console.core.words import because, length, rule_text, short, takeover_text
+from services.console.core.vips import vip_view, vip_views
+from services.console.core.words import (
+    because,
+    length,
+    number_text,
+    rule_text,
+    short,
+    takeover_text,
+    vip_takeover_text,
+)
 from shared.api import (
     Fact,
     IncidentBrief,
@@ -14,21 +23,25 @@ from shared.api import (
     Level,
     NodeView,
     OverrideView,
+    VipView,
     Why,
     WhyInstance,
 )
 from shared.instant import Instant
 from shared.messages.health import Evidence, Grade, Verdict
+from shared.messages.traffic import Override
 from shared.rules import original
 
 
 def why(state: State, target: str, now: Instant, wall_us: int) -> Why | None:
-    """Return why a node, service or service/node is in its state; None if there is none such."""
+    """Return why a VIP, node, service or service/node is in its state; None if there is none."""
     service, _, node = target.partition("/")
     cluster = state.cluster
     if node:
         known = service in cluster.services and node in cluster.nodes
         return _of_instance(state, service, node, now, wall_us) if known else None
+    if target in cluster.vips:
+        return _of_vip(state, target, now, wall_us)
     if target in cluster.services:
         return _of_service(state, target, now, wall_us)
     return _of_node(state, target, now, wall_us) if target in cluster.members else None
@@ -47,7 +60,62 @@ def _of_instance(state: State, service: str, node: str, now: Instant, wall_us: i
         readiness=_readiness(state, now, service=service, node=node),
         overrides=_overrides(state, wall_us, service=service, node=node),
         incidents=_incidents(state, wall_us, service=service, node=node),
+        vips=[],
     )
+
+
+def _of_vip(state: State, name: str, now: Instant, wall_us: int) -> Why:
+    view = vip_view(state, name, now)
+    known = knowledge(state, now)
+    sentence = view["sentence"]
+    if view["state"] == "unknown":
+        sentence = f"{sentence}, {because(known['text'] or view['reason'])}"
+    return Why(
+        target=name,
+        kind="vip",
+        knowledge=known,
+        state=view["state"],
+        sentence=short(sentence),
+        facts=list(_vip_facts(state, view, now)),
+        instances=[],
+        readiness=_vip_readiness(state, now, {name}),
+        overrides=[
+            override_view(item, wall_us)
+            for item in _plan_overrides(state)
+            if item.vip == name or (item.node == view["home"] and item.service is None)
+        ],
+        incidents=[
+            brief(remembered.incident, wall_us)
+            for remembered in _open_incidents(state)
+            if any(move.vip == name for move in remembered.incident.vips)
+            or remembered.incident.id == view["incident"]
+        ],
+        vips=[view],
+    )
+
+
+def _vip_facts(state: State, view: VipView, now: Instant) -> Iterator[Fact]:
+    """Yield what the arbiter holds of a VIP, then each switcher's own last word on it."""
+    name, age_us = view["name"], knowledge(state, now)["age_us"]
+    if view["answered_us"] is not None:
+        level: Level = "good" if view["answers"] == "yes" else "plain"
+        source = f"switcher on {view['holder']}"
+        yield _fact("a request through it was answered", "yes", source, view["answered_us"], level)
+    if view["lease_us"] is not None:
+        yield _fact("lease that its holder is granted", length(view["lease_us"]), "arbiter", age_us)
+    if view["term"] is not None:
+        term = number_text(view["term"]["epoch"], view["term"]["sequence"])
+        yield _fact("plan that gave it to its holder", term, "arbiter", age_us)
+    for (node, vip), known in sorted(state.held.items()):
+        if vip == name:
+            what = f"{known.value.holding.value} here, {because(known.value.reason)}"
+            term = f"term {number_text(*known.value.term)}"
+            yield _fact(short(what), term, f"switcher on {node}", now - known.at)
+    for (node, vip), claim in sorted(state.claims.items()):
+        if vip == name:
+            what = f"somebody else claimed it on {claim.value.interface}"
+            source = f"switcher on {node}"
+            yield _fact(short(what), short(claim.value.hardware), source, now - claim.at, "bad")
 
 
 def _of_service(state: State, service: str, now: Instant, wall_us: int) -> Why:
@@ -67,6 +135,7 @@ def _of_service(state: State, service: str, now: Instant, wall_us: int) -> Why:
         readiness=_readiness(state, now, service=service, node=None),
         overrides=_overrides(state, wall_us, service=service, node=None),
         incidents=_incidents(state, wall_us, service=service, node=None),
+        vips=[vip_view(state, name, now) for name in state.cluster.services[service].vips],
     )
 
 
@@ -79,11 +148,15 @@ def _of_node(state: State, node: str, now: Instant, wall_us: int) -> Why:
         knowledge=knowledge(state, now),
         state=view["state"],
         sentence=_node_sentence(view, knowledge(state, now)),
-        facts=list(_node_facts(state, view, now)),
+        facts=[*_life_facts(view, knowledge(state, now)["age_us"]), *_node_facts(state, view, now)],
         instances=[_instance(state, service, node, now) for service in services],
-        readiness=_readiness(state, now, service=None, node=node),
+        readiness=[
+            *_readiness(state, now, service=None, node=node),
+            *_vip_readiness(state, now, set(view["vips"])),
+        ],
         overrides=_overrides(state, wall_us, service=None, node=node),
         incidents=_incidents(state, wall_us, service=None, node=node),
+        vips=[item for item in vip_views(state, now) if node in (item["holder"], item["home"])],
     )
 
 
@@ -93,7 +166,16 @@ def _node_sentence(view: NodeView, known: Knowledge) -> str:
         return f"{view['name']} is unknown{was}, {because(known['text'] or view['reason'])}"
     ago = "" if view["since_us"] is None else f", for {length(view['since_us'])}"
     reason = f", {because(view['reason'])}" if view["reason"] else ""
-    return f"{view['name']} is {view['state']}{ago}{reason}"
+    waits = f"; its return waits for: {view['waiting_for']}" if view["waiting_for"] else ""
+    return f"{view['name']} is {view['state']}{ago}{reason}{waits}"
+
+
+def _life_facts(view: NodeView, age_us: int | None) -> Iterator[Fact]:
+    """Yield what the arbiter holds of a node's life."""
+    for signal in view["signals"]:
+        yield _fact(signal, "speaks for its death", "arbiter", age_us, "attention")
+    if view["lease_us"] is not None:
+        yield _fact("lease that it is granted", length(view["lease_us"]), "arbiter", age_us)
 
 
 def _node_facts(state: State, view: NodeView, now: Instant) -> Iterable[Fact]:
@@ -189,13 +271,32 @@ def _readiness(state: State, now: Instant, *, service: str | None, node: str | N
     ]
 
 
+def _vip_readiness(state: State, now: Instant, names: set[str]) -> list[str]:
+    known = state.situation
+    if known is None or not fresh(state, now):
+        return []
+    return [
+        short(vip_takeover_text(takeover))
+        for takeover in known.value.readiness.vips
+        if takeover.vip in names
+    ]
+
+
+def _plan_overrides(state: State) -> tuple[Override, ...]:
+    return state.situation.value.plan.overrides if state.situation is not None else ()
+
+
+def _open_incidents(state: State) -> list[Remembered]:
+    ids = state.situation.value.incidents if state.situation is not None else ()
+    return [state.incidents[name] for name in ids if name in state.incidents]
+
+
 def _overrides(
     state: State, wall_us: int, *, service: str | None, node: str | None
 ) -> list[OverrideView]:
-    plan = state.situation.value.plan if state.situation is not None else None
     return [
         override_view(item, wall_us)
-        for item in (plan.overrides if plan is not None else ())
+        for item in _plan_overrides(state)
         if _touches(item.service, service) and _touches(item.node, node)
     ]
 
@@ -203,12 +304,10 @@ def _overrides(
 def _incidents(
     state: State, wall_us: int, *, service: str | None, node: str | None
 ) -> list[IncidentBrief]:
-    ids = state.situation.value.incidents if state.situation is not None else ()
     return [
         brief(remembered.incident, wall_us)
-        for remembered in (state.incidents.get(name) for name in ids)
-        if remembered is not None
-        and _touches(remembered.incident.service or None, service)
+        for remembered in _open_incidents(state)
+        if _touches(remembered.incident.service or None, service)
         and _touches(remembered.incident.node or None, node)
     ]
 

@@ -12,6 +12,7 @@ from shared.rules import Rules
 
 REASON_MAX = 200  # characters, as the arbiter wants it: it is shown in one line
 _FIELDS = {"node", "service", "owner", "reason", "for_us", "dry_run", "force", "expects"}
+_FIELDS |= {"vip", "to"}
 _EXIT = {
     Answer.ACCEPTED: 0,
     Answer.WRONG: 2,
@@ -36,6 +37,8 @@ def wish_of(verb: str, body: Any) -> OperatorRequest:  # noqa: ANN401 - JSON is 
     for name, text in (("owner", request.owner), ("reason", request.reason)):
         if not text.strip() or len(text) > REASON_MAX or not text.isprintable():
             raise MessageError(f"{name} must be a line of 1 to {REASON_MAX} characters")
+    if request.to is not None and request.vip is None:
+        raise MessageError("'to' says where a VIP goes: name the VIP in 'vip'")
     if request.for_us is not None and request.for_us <= 0:
         raise MessageError("for_us must be more than 0")
     return request
@@ -53,7 +56,13 @@ def answered(answer: OperatorAnswer) -> WishAnswer:
         after=_rules(answer.after),
         warnings=[short(text) for text in answer.warnings],
         undo=short(answer.undo),
+        vips_before=_holders(answer.vips_before),
+        vips_after=_holders(answer.vips_after),
     )
+
+
+def _holders(vips: Mapping[str, str]) -> dict[str, str]:
+    return {short(vip): short(node) for vip, node in sorted(vips.items())}
 
 
 def _rules(rules: Rules) -> dict[str, dict[str, RuleView]]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from shared.api import Number, RuleView
 from shared.instant import HOUR, MILLISECOND, MINUTE, SECOND, Duration
-from shared.messages.facts import Takeover
+from shared.messages.facts import Takeover, VipTakeover
 from shared.rules import Admission, Rule
 
 DAY: Duration = 24 * HOUR
@@ -103,6 +103,16 @@ def takeover_text(takeover: Takeover, nodes: Mapping[str, object]) -> str:
     can = "can" if who == "no other node" else "cannot"
     why = because(takeover.reason)
     return f"if {takeover.node} fails, {who} {can} take {takeover.service}, {why}"
+
+
+def vip_takeover_text(takeover: VipTakeover) -> str:
+    """Return what would become of a VIP if its holder failed now."""
+    takers = ", ".join(takeover.to)
+    lost = f"if {takeover.holder} fails"
+    if takeover.ready:
+        return f"{lost}, {takers} can take the VIP {takeover.vip}"
+    who, can = (takers, "cannot") if takers else ("no other node", "can")
+    return f"{lost}, {who} {can} take the VIP {takeover.vip}, {because(takeover.reason)}"
 
 
 _UNITS: dict[str, Duration] = {

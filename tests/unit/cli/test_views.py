@@ -321,6 +321,8 @@ def answer(after: dict[str, RuleView]) -> WishAnswer:
         after={"shoes": after},
         warnings=["node-a would carry 140 % of its limit"],
         undo="equipoise failback node-b",
+        vips_before={"web": "node-a", "api": "node-b"},
+        vips_after={"web": "node-a", "api": "node-a"},
     )
 
 
@@ -354,6 +356,8 @@ def test_a_change_ends_with_its_incident_and_its_undo() -> None:
         verb="failover",
         node="node-b",
         service=None,
+        vip=None,
+        to=None,
         dry_run=False,
         verified="yes",
         waited_us=1_000,

@@ -45,6 +45,8 @@ def incident(**phases_ms: float) -> IncidentView:
         restored="yes",
         trace_id="",
         trace_url=None,
+        moves=[],
+        takings=[],
     )
 
 

@@ -91,6 +91,7 @@ def rules(installed: str | None, *, fresh: bool = True) -> Rules:
         differs=False,
         away=0,
         rules=[row],
+        vips=[],
     )
 
 
