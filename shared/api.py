@@ -352,47 +352,6 @@ class Rules(TypedDict):
     vips: list[VipRow]
 
 
-class Fact(TypedDict):
-    """One reason in an answer to why: what, how much, and who says so."""
-
-    what: str
-    value: str
-    threshold: str
-    source: str
-    age_us: int | None
-    level: Level
-
-
-class WhyInstance(TypedDict):
-    """One instance within an answer to why."""
-
-    service: str
-    node: str
-    state: InstanceWord
-    sentence: str
-    wanted: str | None
-    original: str
-    installed: dict[str, str]
-    waiting_for: str
-    facts: list[Fact]
-
-
-class Why(TypedDict):
-    """Why something is in its state: `equipoise why`."""
-
-    target: str
-    kind: Literal["node", "service", "instance", "vip"]
-    knowledge: Knowledge
-    state: str
-    sentence: str
-    facts: list[Fact]
-    instances: list[WhyInstance]
-    readiness: list[str]
-    overrides: list[OverrideView]
-    incidents: list[IncidentBrief]
-    vips: list[VipView]
-
-
 class Wish(TypedDict):
     """What a person asks for: the body of a POST to `/api/v1/operator/<verb>`."""
 
@@ -476,38 +435,3 @@ class Version(TypedDict):
     python: str
     member: str | None
     member_version: str | None
-
-
-class Finding(TypedDict):
-    """One problem of a configuration: where, what, and how to mend it."""
-
-    file: str
-    line: int
-    column: int
-    length: int
-    severity: Literal["error", "warning"]
-    code: str
-    path: str
-    message: str
-    help: str
-
-
-class ConfigCheck(TypedDict):
-    """Every problem of a configuration: `equipoise config check`."""
-
-    valid: bool
-    findings: list[Finding]
-    notes: list[str]
-
-
-class Origin(TypedDict):
-    """One value in force, and where it comes from."""
-
-    value: object
-    origin: str
-
-
-class ConfigShow(TypedDict):
-    """The configuration in force, by path: `equipoise config show`."""
-
-    values: dict[str, Origin]

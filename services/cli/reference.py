@@ -13,7 +13,7 @@ import click
 
 from services.cli.exits import MEANINGS
 from services.cli.program import equipoise, global_options
-from shared import api
+from shared import api, api_config, api_why
 
 WIDTH = 90
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,12 +26,12 @@ ANSWERS: Mapping[str, type] = {
     "event": api.Event,
     "incidents": api.Incidents,
     "explain": api.IncidentView,
-    "why": api.Why,
+    "why": api_why.Why,
     "rules": api.Rules,
     "change": api.Change,
     "maintenance-list": api.Overrides,
-    "config-check": api.ConfigCheck,
-    "config-show": api.ConfigShow,
+    "config-check": api_config.ConfigCheck,
+    "config-show": api_config.ConfigShow,
     "version": api.Version,
     "error": api.Failure,
 }

@@ -406,6 +406,7 @@ def incident(
     )
 
 
+SIGNALS = ("silent on the bus for 320 ms", "not heard by UDP for 310 ms")
 LOST = "silent on the bus for 320 ms and by UDP for 310 ms"
 
 
@@ -459,9 +460,7 @@ def node_lost(state: IncidentState = IncidentState.HANDLED) -> Incident:
 def lost_b() -> Situation:
     """Return what is believed while node-b is dead and node-a holds everything."""
     of = plan(42, rules=without_b(), vips=placements(api="node-a"), reason="node-b is dead")
-    dead = node(
-        NodeState.DEAD, reason=LOST, waiting_for="its beats", signals=tuple(LOST.split(", "))
-    )
+    dead = node(NodeState.DEAD, reason=LOST, waiting_for="its beats", signals=SIGNALS)
     out = believed(
         InstanceState.OUT, reason="node-b is dead", waiting_for="node-b", incident="9PX3QZ"
     )

@@ -9,7 +9,7 @@ import click
 from services.cli.exits import Ended, Exit
 from services.cli.look import Look, wrapped
 from services.cli.program import Command, Context, Group, write
-from shared.api import ConfigCheck, ConfigShow, Finding, Origin
+from shared.api_config import ConfigCheck, ConfigShow, Finding, Origin
 
 if TYPE_CHECKING:
     from shared.settings.load import Report

@@ -6,7 +6,7 @@ from services.cli.client import segment
 from services.cli.commands.names import target_names
 from services.cli.program import Command, Context
 from services.cli.views.why import why_lines
-from shared.api import Why
+from shared.api_why import Why
 
 
 @click.command(cls=Command)

@@ -5,7 +5,7 @@ from services.cli.look import Look, wrapped
 from services.cli.tables import table
 from services.cli.views.status import override_text
 from services.cli.views.words import instance_text, level_of, level_symbol
-from shared.api import Fact, Why, WhyInstance
+from shared.api_why import Fact, Why, WhyInstance
 
 
 def why_lines(why: Why, look: Look) -> list[str]:

@@ -16,17 +16,8 @@ from services.console.core.words import (
     takeover_text,
     vip_takeover_text,
 )
-from shared.api import (
-    Fact,
-    IncidentBrief,
-    Knowledge,
-    Level,
-    NodeView,
-    OverrideView,
-    VipView,
-    Why,
-    WhyInstance,
-)
+from shared.api import IncidentBrief, Knowledge, Level, NodeView, OverrideView, VipView
+from shared.api_why import Fact, Why, WhyInstance
 from shared.instant import Instant
 from shared.messages.health import Evidence, Grade, Verdict
 from shared.messages.traffic import Override

@@ -19,8 +19,10 @@ from shared.messages.facts import (
     NodeState,
     Readiness,
     ServiceChanged,
+    VipChanged,
 )
 from shared.messages.health import Grade, Sign, Verdict
+from shared.messages.leases import ClaimSeen, Held, Holding
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Verb
 from shared.messages.table import Message
 from shared.messages.traffic import Applied, Drift, Refused, Stage
@@ -130,6 +132,64 @@ def told(message: Message) -> str:
                 reason="fully back",
             ),
             "good: shoes/node-b: ramping → home: fully back",
+        ),
+        (
+            VipChanged(
+                vip="api", before="node-b", holder="node-a", term=(3, 42), reason="node-b is dead"
+            ),
+            "plain: api 10.0.0.101: node-b → node-a: node-b is dead",
+        ),
+        *(
+            (
+                Held(
+                    node="node-b",
+                    vip="api",
+                    term=(3, 42),
+                    holding=holding,
+                    reason=reason,
+                    guard_us=200,
+                    address_us=700,
+                    open=count,
+                ),
+                text,
+            )
+            for holding, reason, count, text in (
+                (Holding.TAKEN, "granted", 0, "good: took api 10.0.0.101 in 0.9 ms: granted"),
+                (Holding.ANSWERED, "", 0, "good: api 10.0.0.101 answers here"),
+                (
+                    Holding.RELEASED,
+                    "the plan gives it to node-a",
+                    37,
+                    (
+                        "plain: released api 10.0.0.101: the plan gives it to node-a; "
+                        "37 open connections are served on"
+                    ),
+                ),
+                (
+                    Holding.LAPSED,
+                    "",
+                    0,
+                    (
+                        "attention: the lease of api 10.0.0.101 ran out here, and the kernel closed "
+                        "its guard"
+                    ),
+                ),
+                (
+                    Holding.DRAINED,
+                    "",
+                    2,
+                    "plain: the old connections of api 10.0.0.101 are gone; 2 were closed",
+                ),
+            )
+        ),
+        (
+            ClaimSeen(
+                node="node-b", vip="api", hardware="02:00:00:00:00:05", interface="eth1", seen=3
+            ),
+            (
+                "bad: somebody else claims api 10.0.0.101: 02:00:00:00:00:05 on eth1 (3 times since "
+                "the start); announced it again"
+            ),
         ),
         (situation().readiness, "good: the loss of any one node can be taken"),
         (
@@ -266,6 +326,7 @@ def test_why_a_node_tells_who_hears_it_and_what_its_load_balancer_says() -> None
     assert answer is not None
     whats = [fact["what"] for fact in answer["facts"]]
     assert whats == [
+        "lease that it is granted",
         "heartbeat on the bus",
         "heartbeat heard here",
         "heartbeat heard directly",

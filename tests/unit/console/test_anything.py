@@ -113,7 +113,7 @@ def test_whatever_is_said_every_answer_can_be_given_and_drawn(
     rows = checked("rules", rule_rows(state, now))
     rules_lines(cleaned(rows), LOOK, only_differences=True)
     checked("maintenance-list", overrides(state, now, WALL))
-    for target in ("node-a", "witness", "shoes", "orders/node-b"):
+    for target in ("node-a", "witness", "shoes", "orders/node-b", "web"):
         answer = why(state, target, now, WALL)
         assert answer is not None
         why_lines(cleaned(checked("why", answer)), LOOK)

@@ -10,7 +10,9 @@ from shared.messages.facts import (
     InstanceState,
     NodeState,
     Situation,
+    VipState,
 )
+from shared.messages.leases import Held, Holding
 from shared.messages.table import Message
 from shared.messages.traffic import Drift, Measured, Override, OverrideKind
 from shared.rules import Admission, Rule, digest, original
@@ -18,9 +20,12 @@ from tests.fakes.situations import (
     WALL,
     believed,
     heartbeat,
+    held,
     incident,
+    lost_b,
     measured,
     node,
+    placements,
     plan,
     shop,
     situation,
@@ -219,3 +224,75 @@ def test_a_situation_about_unknown_services_breaks_nothing() -> None:
     state = after(well(), replace(strange, plan=plan(50, rules={"x": {}})))
     assert status(state, START, WALL)["verdict"] == "not-serving"
     assert rule_rows(state, START)["differs"]
+
+
+def test_a_vip_that_nobody_holds_is_the_gravest_lack_and_all_of_them_are_no_service() -> None:
+    one = situation(vips={"api": held("api", state=VipState.DARK, reason="nobody is fit")})
+    assert headline(one) == ("degraded", "serving, 1 of 2 VIPs")
+    dark = {name: held(name, state=VipState.DARK) for name in ("web", "api")}
+    assert headline(situation(vips=dark)) == ("not-serving", "not serving: all 2 VIPs are dark")
+    advice = status(after(well(), one), START, WALL)["next"]
+    assert advice == ["api is dark, because nobody is fit: equipoise why api"]
+
+
+def test_a_vip_away_from_home_and_one_not_yet_answered_are_named() -> None:
+    moved = plan(42, vips=placements(api="node-a"))
+    reports = [measured(name, moved) for name in ("node-a", "node-b")]
+    assert headline(situation(moved), *reports) == (
+        "degraded",
+        "serving, api is away from home, on node-a",
+    )
+    taking = situation(vips={"api": held("api", state=VipState.TAKING)})
+    assert headline(taking) == ("degraded", "serving, api is being taken by node-b")
+
+
+def test_an_arbiter_that_says_nothing_of_vips_leaves_them_unknown() -> None:
+    silent = replace(situation(), vips={})
+    seen = status(after(well(), silent), START, WALL)
+    assert seen["headline"] == "serving, 0 of 2 VIPs"
+    assert {vip["state"] for vip in seen["vips"]} == {"unknown"}
+
+
+def test_a_vip_is_unknown_three_seconds_after_the_last_word_and_says_what_it_was() -> None:
+    (web, _) = status(well(), START + STALE_US + 1, WALL)["vips"]
+    assert (web["state"], web["was"], web["answers"]) == ("unknown", "held", "unknown")
+
+
+def test_a_node_that_returns_says_what_it_waits_for_and_which_vips_it_holds() -> None:
+    seen = _node(after(well(), lost_b()))
+    assert (seen["state"], seen["vips"], seen["waiting_for"]) == ("dead", [], "its beats")
+    assert seen["signals"] == ["silent on the bus for 320 ms", "not heard by UDP for 310 ms"]
+
+
+def test_rules_show_where_each_vip_is_to_be_and_is() -> None:
+    rows = rule_rows(well(), START)["vips"]
+    assert [(row["node"], row["vip"], row["wanted"], row["installed"]) for row in rows] == [
+        ("node-a", "web", "here", "here"),
+        ("node-b", "api", "here", "here"),
+    ]
+    assert not any(row["differs"] for row in rows)
+
+
+def test_while_a_lease_is_waited_for_both_nodes_are_shown_and_differ() -> None:
+    taken = Held(node="node-b", vip="api", term=(3, 1), holding=Holding.TAKEN, reason="granted")
+    moved = plan(42, vips=placements(api="node-a"))
+    waiting = situation(moved, vips={"api": held("api", moved, state=VipState.WAITING)})
+    rows = rule_rows(after(well(), taken, waiting), START)["vips"]
+    of_api = [row for row in rows if row["vip"] == "api"]
+    assert [(row["node"], row["wanted"], row["installed"]) for row in of_api] == [
+        ("node-a", "here", "not here"),
+        ("node-b", "elsewhere", "here"),
+    ]
+    assert all(row["differs"] for row in of_api)
+    done = situation(moved)  # whoever was lost never said that it released it
+    assert [row["node"] for row in rule_rows(after(well(), taken, done), START)["vips"]] == [
+        "node-a",
+        "node-a",
+    ]
+
+
+def test_vips_away_from_home_count_as_rules_away_from_the_original_settings() -> None:
+    moved = plan(42, vips=placements(api="node-a"))
+    reports = [measured(name, moved) for name in ("node-a", "node-b")]
+    rows = rule_rows(after(well(), situation(moved), *reports), START)
+    assert (rows["differs"], rows["away"]) == (False, 1)
