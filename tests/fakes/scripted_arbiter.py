@@ -14,7 +14,7 @@ from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Ve
 from shared.messages.table import Message
 from shared.messages.traffic import Override, OverrideKind, Plan
 from shared.rules import Admission, Rule, serving
-from tests.fakes.situations import believed, heartbeat, measured, plan, situation
+from tests.fakes.situations import believed, heartbeat, measured, placements, plan, situation
 
 NODES = ("node-a", "node-b")
 
@@ -93,11 +93,19 @@ class ScriptedArbiter:
             sequence=after.sequence,
             before=before.services,
             after=after.services,
-            undo=f"equipoise failback {request.node}" if request.verb is Verb.FAILOVER else "",
+            undo=f"equipoise failback {request.vip or request.node}"
+            if request.verb is Verb.FAILOVER
+            else "",
+            vips_before={name: placed.holder for name, placed in before.vips.items()},
+            vips_after={name: placed.holder for name, placed in after.vips.items()},
         )
 
     def _after(self, request: OperatorRequest) -> Plan | OperatorAnswer:
         match request.verb:
+            case Verb.FAILOVER if request.vip is not None:
+                holder = self.plan.vips[request.vip].holder
+                to = request.to or next(node for node in NODES if node != holder)
+                return plan(self.plan.sequence + 1, vips=placements(**{request.vip: to}))
             case Verb.FAILOVER | Verb.MAINTENANCE_START:
                 return self._without(request)
             case Verb.FAILBACK | Verb.MAINTENANCE_END:

@@ -103,12 +103,14 @@ CHANGE = ("--reason", "kernel", "--yes", "-o", "json")
         ("why", ("why", "node-a", "-o", "json")),
         ("why", ("why", "witness", "-o", "json")),
         ("why", ("why", "shoes", "-o", "json")),
+        ("why", ("why", "web", "-o", "json")),
         ("why", ("why", "shoes/node-b", "-o", "json")),
         ("rules", ("rules", "-o", "json")),
         ("rules", ("rules", "--diff", "-o", "json")),
         ("maintenance-list", ("maintenance", "list", "-o", "json")),
         ("version", ("version", "-o", "json")),
         ("change", ("failover", "node-b", "--dry-run", *CHANGE)),
+        ("change", ("failover", "api", "--to", "node-a", "--dry-run", *CHANGE)),
         ("change", ("failback", "--dry-run", *CHANGE)),
         ("change", ("pause", "--for", "5m", "--dry-run", *CHANGE)),
         ("change", ("resume", "--dry-run", *CHANGE)),
@@ -164,6 +166,10 @@ def test_errors_are_a_line_with_the_mend_and_json_where_that_was_asked_for(
         (("stauts",), "did you mean 'status'?"),
         (("maintenance", "strat"), "did you mean 'start'?"),
         (("why", "nod-b"), "did you mean 'node-b'?"),
+        (("why", "wep"), "did you mean 'web'?"),
+        (("failover", "apj", "--reason", "x"), "did you mean 'api'?"),
+        (("failover", "api", "--to", "nodea", "--reason", "x"), "did you mean 'node-a'?"),
+        (("failover", "shoes", "--to", "node-a", "--reason", "x"), "--to is for VIPs"),
         (("failover", "shoe/node-b", "--reason", "x"), "did you mean 'shoes/node-b'?"),
         (("explain", "CLOSD"), "did you mean 'CLOSED'?"),
         (("status", "--wach"), "Did you mean"),
@@ -211,6 +217,27 @@ def test_a_change_is_planned_done_verified_and_says_how_to_undo_it(running: Runn
     assert rehearsal.expects == real.expects == (3, 41)
     back = equipoise("failback", "node-b", *CHANGE, api=running.socket)
     assert checked("change", back.stdout)["verified"] == "yes"
+
+
+def test_a_vip_is_moved_where_a_person_says_and_comes_home(running: RunningConsole) -> None:
+    moving = ("failover", "api", "--to", "node-a", "--reason", "kernel")
+    planned = equipoise(*moving, "--dry-run", api=running.socket)
+    assert planned.stdout.splitlines()[:2] == [
+        "Plan 3.42  NOW     AFTER",
+        "  VIP api  node-b  node-a",
+    ]
+    done = equipoise(*moving, "--yes", api=running.socket)
+    assert done.returncode == 0
+    assert "  api: node-b → node-a, answered there" in done.stdout
+    assert "Undo: equipoise failback api" in done.stdout
+    assert {(asked.vip, asked.to, asked.node) for asked in running.arbiter.asked} == {
+        ("api", "node-a", None)
+    }
+    shown = equipoise("status", api=running.socket).stdout
+    assert "api  10.0.0.101/24  ▲ node-a  node-b" in shown
+    back = equipoise("failback", "api", *CHANGE, api=running.socket)
+    assert checked("change", back.stdout)["verified"] == "yes"
+    assert checked("change", back.stdout)["vips_after"]["api"] == "node-b"
 
 
 def test_pause_and_resume_wait_until_it_is_known(running: RunningConsole) -> None:
@@ -457,6 +484,12 @@ def test_a_configuration_is_checked_shown_and_described(tmp_path: Path) -> None:
     done = equipoise("config", "check", str(bad), "-o", "json")
     findings = checked("config-check", done.stdout)["findings"]
     assert (done.returncode, findings[0]["line"]) == (2, 6)
+    vips = "vips:\n  web: {address: 10.0.0.100/24, home: node-a}\n"
+    good.write_text(MINIMAL + vips)
+    done = equipoise("config", "check", str(good))
+    assert "note: while the only NATS server (nats://10.0.0.13:4222) or the arbiter" in done.stdout
+    assert "see docs/vip-safety.md" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1] == f"{good}: no errors"
     done = equipoise("config", "check", str(bad))
     assert f"{bad}:6:" in done.stdout
     assert "did you mean 'address'?" in done.stdout

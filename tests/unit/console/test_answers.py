@@ -170,8 +170,8 @@ def told(message: Message) -> str:
                     "",
                     0,
                     (
-                        "attention: the lease of api 10.0.0.101 ran out here, and the kernel closed "
-                        "its guard"
+                        "attention: the lease of api 10.0.0.101 ran out here, and the kernel "
+                        "closed its guard"
                     ),
                 ),
                 (
@@ -187,8 +187,8 @@ def told(message: Message) -> str:
                 node="node-b", vip="api", hardware="02:00:00:00:00:05", interface="eth1", seen=3
             ),
             (
-                "bad: somebody else claims api 10.0.0.101: 02:00:00:00:00:05 on eth1 (3 times since "
-                "the start); announced it again"
+                "bad: somebody else claims api 10.0.0.101: 02:00:00:00:00:05 on eth1 (3 times "
+                "since the start); announced it again"
             ),
         ),
         (situation().readiness, "good: the loss of any one node can be taken"),
