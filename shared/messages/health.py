@@ -34,6 +34,7 @@ class Sign(StrEnum):
     STATUS = "status"
     GARBAGE = "garbage"
     NOTHING = "nothing"  # not probed yet
+    SILENT = "silent"  # no probe, but a member that is not heard any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

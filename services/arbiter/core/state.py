@@ -8,6 +8,7 @@ from shared.cluster import Cluster
 from shared.instant import MILLISECOND, MINUTE, SECOND, Duration, Instant
 from shared.messages.facts import Incident, InstanceState, NodeState
 from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import LeaseBeat
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.table import Message
 from shared.messages.traffic import (
@@ -26,8 +27,8 @@ TICK_US: Duration = 20 * MILLISECOND  # what suspicion waits for a judgement, at
 RESEND_US: Duration = 50 * MILLISECOND  # between two sendings of a command nobody acknowledged
 EVIDENCE_AGE_MAX_US: Duration = 3 * SECOND  # three pictures missed: the observer is gone
 PRESENCE_US: Duration = 3 * SECOND  # a switcher or heartbeat unheard for longer is not waited for
-SUSPECT_AFTER_US: Duration = 500 * MILLISECOND  # silence of ten beats
-DEAD_AFTER_US: Duration = 2 * SECOND
+UNKNOWN_AFTER_US: Duration = 2 * SECOND  # silence that nobody can vouch for
+STALLED_US: Duration = 100 * MILLISECOND  # five ticks missed: we may have been deaf as long
 SLEPT_US: Duration = 500 * MILLISECOND  # a gap between two events that no busy loop explains
 SITUATION_EVERY_US: Duration = SECOND
 SAMPLES_MAX = 4  # of a switcher's counters: enough to find one from before an incident began
@@ -37,6 +38,7 @@ ALARMS_MAX = 20  # sentences shown at once; the stream has them all
 
 # Tuples, not sets: an enum's hash costs ten times a comparison.
 SERVING_STATES = (InstanceState.HOME, InstanceState.SUSPECT, InstanceState.HELD)
+LOST_STATES = (NodeState.SUSPECT, NodeState.DEAD)
 RETURNING_STATES = (InstanceState.OUT, InstanceState.OBSERVED, InstanceState.MATCHED)
 
 Target: TypeAlias = tuple[str, str]  # service, node
@@ -73,6 +75,7 @@ class Asked:
 
 Event: TypeAlias = (
     Heartbeat
+    | LeaseBeat
     | Evidence
     | Picture
     | Applied
@@ -173,13 +176,19 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A node or the witness: its beats, and how far its switcher has come."""
+    """A node or the witness: its beats, how far its switcher has come, and whether it is lost."""
 
     name: str
     state: NodeState = NodeState.UNKNOWN
     since: Instant = 0
     heard_at: Instant | None = None  # its last beat
+    beat_at: Instant | None = None  # its switcher's last beat for leases
     boot_id: str = ""
+    boot_at: Instant = 0  # first heard of that boot
+    boots: tuple[str, ...] = ()  # boots before it: what still comes of them is old
+    sequence: int = 0  # of its last beat
+    hears_us: Mapping[str, Duration] = field(default_factory=dict)  # as its last beat said
+    late_us: Duration = 0  # and how late its own loop was
     configuration: str = ""
     present_at: Instant | None = None  # its switcher's last word
     installed: tuple[int, int] = (0, 0)
@@ -188,6 +197,23 @@ class Member:
     failed: str = ""  # why its switcher could not apply the newest plan
     refused: str = ""
     samples: tuple[tuple[Instant, Measured], ...] = ()
+    incident: str | None = None  # the open one of the node: its instances, its VIPs, its return
+    lost_at: Instant | None = None  # the last time
+    relapses: int = 0
+    moves_at: tuple[Instant, ...] = ()  # automatic moves of VIPs to or from it, in the window
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing may be expected of it: silent, or lost before this arbiter began."""
+        unheard = self.state is NodeState.UNKNOWN and self.heard_at is None
+        return self.state in LOST_STATES or (unheard and self.incident is not None)
+
+    @property
+    def bus_at(self) -> Instant | None:
+        """When anything of it was last heard on the bus."""
+        if self.heard_at is None or self.beat_at is None:
+            return self.heard_at if self.beat_at is None else self.beat_at
+        return max(self.heard_at, self.beat_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +257,10 @@ class State:
     cases: Mapping[str, Case] = field(default_factory=dict)
     attention: frozenset[Target] = frozenset()  # instances that a tick must look at
     noted: frozenset[Target] = frozenset()  # instances that the next arbiter must hear of
+    noted_nodes: frozenset[str] = frozenset()  # and nodes
     touched_at: Instant = 0  # the last event or tick
     trusted_since: Instant = 0  # evidence received earlier does not count
+    hearing_since: Instant = 0  # silence from before it may have been our own deafness
     awake: bool = True
     sleeps: int = 0  # so far
     wall_ahead_us: int = 0  # time of day minus our own time: for people
@@ -251,9 +279,11 @@ class State:
         return self.instances[target[0]][target[1]]
 
     def present(self, now: Instant) -> tuple[str, ...]:
-        """Return the nodes whose switchers are heard, sorted."""
+        """Return the nodes whose switchers are heard, sorted; a lost one is not waited for."""
         return tuple(
             name
             for name in sorted(self.cluster.nodes)
-            if (at := self.members[name].present_at) is not None and now - at <= PRESENCE_US
+            if (at := self.members[name].present_at) is not None
+            and now - at <= PRESENCE_US
+            and not self.members[name].is_lost
         )
