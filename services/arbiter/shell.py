@@ -27,6 +27,7 @@ from shared.bus import Received
 from shared.errors import BusError
 from shared.instant import SECOND, Duration
 from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import LeaseBeat
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
 from shared.messages.table import BY_MESSAGE, Message
 from shared.messages.traffic import Applied, Drift, Measured, Recall, Recalled, Refused
@@ -36,6 +37,7 @@ HEARD: tuple[type[Message], ...] = (
     Evidence,
     Picture,
     Heartbeat,
+    LeaseBeat,
     Applied,
     Measured,
     Refused,

@@ -268,6 +268,7 @@ class Incident:
     owner: str = ""  # of a planned one
     relapses: int = 0
     vips: tuple[VipMove, ...] = ()  # a node's incident: service is "" where it is about several
+    merged_into: str = ""  # closed because it was a sign of this incident's cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

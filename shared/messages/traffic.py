@@ -86,6 +86,13 @@ class Plan:
         """What orders plans: a switcher applies only what is higher than all it has persisted."""
         return (self.epoch, self.sequence)
 
+    @property
+    def incidents(self) -> frozenset[str]:
+        """The open incidents that it was made in."""
+        records = (each.incident for each in self.records)
+        nodes = (each.incident for each in self.nodes)
+        return frozenset(name for name in (*records, *nodes) if name is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover:

@@ -134,7 +134,7 @@ class Arbiter(Process):
         recorded, documents = found or ([], {})
         plans = [plan for plan in (*search.answers.values(), *recorded) if plan is not None]
         newest = max(plans, key=lambda plan: plan.number, default=None)
-        names = {each.incident for each in newest.records} if newest is not None else set()
+        names = newest.incidents if newest is not None else frozenset()
         past = Past(
             plans=tuple(plans),
             incidents={name: documents[name] for name in sorted(documents) if name in names},

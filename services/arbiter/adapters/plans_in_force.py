@@ -25,8 +25,8 @@ async def found(bus: Bus, cluster: Cluster, clock: Clock, asker: str, epoch_min:
     recorded = await asyncio.gather(*(_recorded(bus, node) for node in cluster.nodes))
     plans = [plan for plan in (*recalled, *recorded) if plan is not None]
     newest = max(plans, key=lambda plan: plan.number, default=None)
-    names = {each.incident for each in newest.records} if newest is not None else set()
-    documents = await asyncio.gather(*(_document(bus, name) for name in names if name))
+    names = newest.incidents if newest is not None else frozenset()
+    documents = await asyncio.gather(*(_document(bus, name) for name in sorted(names)))
     return Past(
         plans=tuple(plans),
         incidents={each.id: each for each in documents if each is not None},

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from services.arbiter.core.cases import adopted
 from services.arbiter.core.plans import ramp_weight, with_instances
@@ -20,9 +21,11 @@ from services.arbiter.core.state import (
 from shared.cluster import Cluster, Mode
 from shared.frozen import replace
 from shared.instant import Instant
-from shared.messages.facts import Incident, InstanceState, LeaderChanged
-from shared.messages.traffic import Plan, Record, Restore
+from shared.messages.facts import Incident, IncidentState, InstanceState, LeaderChanged
+from shared.messages.traffic import NodeRecord, Plan, Record, Restore
 from shared.rules import Admission, Rule, original, serving
+
+R = TypeVar("R", Record, NodeRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,10 @@ def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[Sta
         reason="the plan in force, said again" if newest else "the original settings",
         overrides=newest.overrides if newest else (),
         records=newest.records if newest else (),
+        nodes=newest.nodes if newest else (),
     )
-    records = {(each.service, each.node): each for each in plan.records}
+    over = _over(past)
+    records = {(each.service, each.node): _without(each, over) for each in plan.records}
     instances = {
         service: {
             node: _instance(cluster, plan, (service, node), records.get((service, node)), now)
@@ -61,17 +66,21 @@ def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[Sta
         arbiter=arbiter,
         original=original(cluster),
         instances=instances,
-        members={name: Member(name=name, since=now) for name in cluster.members},
+        members={name: _member(name, plan, over, now) for name in cluster.members},
         plan=plan,
         command=Restore(plan=plan),
         begun_at=now,
         sent_at=now,
         touched_at=now,
         trusted_since=now,
+        hearing_since=now,
         wall_ahead_us=past.wall_us - now,
         standing=_standing(cluster, plan, past.wall_us, now),
     )
     state = with_instances(state, *(i for some in instances.values() for i in some.values()))
+    state = replace(
+        state, noted_nodes=frozenset(each.node for each in plan.nodes if each.node in cluster.nodes)
+    )
     state = replace(state, cases=_cases(state, past, now))
     leader = LeaderChanged(arbiter=arbiter, epoch=epoch, reason=f"begins from: {plan.reason}")
     return state, (Order(command=state.command, to=tuple(cluster.nodes)), Say(leader))
@@ -99,6 +108,32 @@ def _in_force(plan: Plan, service: str, node: str, originally: Rule) -> Rule:
         # A weight that no incident explains is an older configuration's: the present one holds.
         return rule if noted and rule.weight < originally.weight else originally
     return rule
+
+
+def _over(past: Past) -> frozenset[str]:
+    """Return the incidents that were closed after the plan in force was made."""
+    return frozenset(
+        name for name, each in past.incidents.items() if each.state is IncidentState.CLOSED
+    )
+
+
+def _without(record: R, over: frozenset[str]) -> R:
+    return replace(record, incident=None) if record.incident in over else record
+
+
+def _member(name: str, plan: Plan, over: frozenset[str], now: Instant) -> Member:
+    """Return a member as the plan in force remembers it; whoever was lost must be heard first."""
+    record = next((_without(each, over) for each in plan.nodes if each.node == name), None)
+    if record is None:
+        return Member(name=name, since=now)
+    return Member(
+        name=name,
+        since=now,
+        incident=record.incident,
+        lost_at=now if record.relapses or record.incident else None,
+        relapses=record.relapses,
+        moves_at=tuple(now - age for age in record.moves_us),
+    )
 
 
 def _instance(
@@ -159,19 +194,17 @@ def _standing(cluster: Cluster, plan: Plan, wall_us: int, now: Instant) -> tuple
 
 def _cases(state: State, past: Past, now: Instant) -> dict[str, Case]:
     """Go on with every open incident, with its document where the stream still has it."""
-    cases: dict[str, Case] = {}
-    causes = {each.incident: each.cause for each in state.plan.records if each.incident}
+    targets: dict[str, tuple[Target, ...]] = {}
     for target in sorted(state.noted):
-        instance = state.instance(target)
-        if instance.incident is None:
-            continue
-        if instance.incident in cases:
-            case = cases[instance.incident]
-            cases[instance.incident] = replace(case, targets=(*case.targets, target))
-            continue
-        case = adopted(state, instance, causes.get(instance.incident, ""), now)
-        document = past.incidents.get(instance.incident)
+        incident = state.instance(target).incident
+        if incident is not None:
+            targets[incident] = (*targets.get(incident, ()), target)
+    nodes = {each.incident for each in state.members.values() if each.incident is not None}
+    cases: dict[str, Case] = {}
+    for name in sorted({*targets, *nodes}):
+        case = adopted(state, name, targets.get(name, ()), now)
+        document = past.incidents.get(name)
         if document is not None:
             case = replace(case, incident=document)
-        cases[instance.incident] = replace(case, sent_at=now)
+        cases[name] = replace(case, sent_at=now)
     return cases

@@ -7,20 +7,24 @@ up to the whole. The recovery's phases do the same from then on.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from services.arbiter.core.detection import gap_of, lease_of
 from services.arbiter.core.evidence import Judgement, items
-from services.arbiter.core.state import Case, Instance, Say, State, Target
+from services.arbiter.core.plans import with_instances
+from services.arbiter.core.state import Case, Say, State, Target
 from shared.frozen import replace
 from shared.instant import Instant, milliseconds
 from shared.messages.facts import (
     Cost,
+    EvidenceItem,
     Incident,
     IncidentClosed,
     IncidentOpened,
     IncidentState,
     IncidentUpdated,
+    NodeState,
     Phase,
 )
 from shared.messages.traffic import Measured
@@ -28,6 +32,8 @@ from shared.rules import Rule, digest
 from shared.trace import trace_id_of
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: nothing looks like something else
+EVIDENCE_MAX = 24  # items in a document: a node's loss, and what its instances' probes said
+SENTENCE_MAX = 1_000
 ID_LENGTH = 6  # 30 bits: among 1,000 incidents two are alike once in 2,000 clusters
 
 
@@ -38,7 +44,10 @@ class Opening:
     targets: tuple[Target, ...]
     cause: str
     sentence: str
-    judgement: Judgement | None = None  # None: a person asked
+    judgement: Judgement | None = None  # None: a person asked, or a node was lost
+    node: str = ""  # that was lost
+    evidence: tuple[EvidenceItem, ...] = ()  # for its loss
+    began_at: Instant | None = None  # when it was last heard
     owner: str = ""
     not_done: str = ""
     moved: tuple[Target, ...] = ()  # whose rules change; () is found out by looking at all
@@ -57,20 +66,23 @@ def opened(
     """Return the state with a new case for the plan just made, and what to say of it."""
     judgement = opening.judgement
     bad = judgement.bad if judgement is not None else ()
-    began_at = min((view.first_at for view in bad), default=now)
+    began_at = min(
+        (view.first_at for view in bad),
+        default=now if opening.began_at is None else opening.began_at,
+    )
     moved = opening.moved or _moved(before, after, opening.targets)
     incident = Incident(
         id=name,
         trace_id=trace_id_of(after.cluster.name, name),
-        planned=judgement is None,
+        planned=judgement is None and not opening.evidence,
         state=IncidentState.OPEN,
         service=_one({service for service, _ in opening.targets}),
-        node=_one({node for _, node in opening.targets}),
+        node=opening.node or _one({node for _, node in opening.targets}),
         cause=opening.cause,
         sentence=opening.sentence,
         began_wall_us=began_at + after.wall_ahead_us,
         closed_wall_us=None,
-        evidence=items(judgement, now) if judgement is not None else (),
+        evidence=items(judgement, now) if judgement is not None else opening.evidence,
         phases=(),
         recovery=(),
         cost=Cost(requests=0, failed=0),
@@ -87,6 +99,80 @@ def opened(
         evidence_at=min(max((view.received_at for view in bad), default=now), now),
     )
     return replace(after, cases={**after.cases, name: case}), Say(IncidentOpened(incident=incident))
+
+
+def is_of_node(state: State, case: Case) -> bool:
+    """Whether a case is a node's: its loss, its virtual IPs, its return."""
+    member = state.members.get(case.incident.node)
+    return member is not None and member.incident == case.incident.id
+
+
+def joined(before: State, after: State, name: str, joining: Opening) -> State:
+    """Return the state with more that an open case is about: targets, evidence, moved rules."""
+    case = after.cases[name]
+    more = tuple(target for target in joining.targets if target not in case.targets)
+    evidence = (*case.incident.evidence, *joining.evidence)[-EVIDENCE_MAX:]
+    services = {service for service, _ in (*case.targets, *more)}
+    incident = replace(
+        case.incident,
+        service=_one(services),
+        sentence=joining.sentence,
+        evidence=evidence,
+        before={**_rules(before, joining.moved), **case.incident.before},
+        after={**case.incident.after, **_rules(after, joining.moved)},
+        not_done=joining.not_done or case.incident.not_done,
+    )
+    wider = replace(case, targets=(*case.targets, *more), incident=incident)
+    return put(after, replace(wider, base=_widened(after, case, wider)))
+
+
+def _widened(state: State, case: Case, wider: Case) -> Mapping[str, tuple[int, int]] | None:
+    """Return the base of a case that is about more services now: those are counted from now."""
+    if case.base is None:
+        return None
+    base = {}
+    for name, (requests, failed) in case.base.items():
+        newest = state.members[name].samples[-1][1]
+        was, now = _counted(newest, case), _counted(newest, wider)
+        base[name] = (requests + now[0] - was[0], failed + now[1] - was[1])
+    return base
+
+
+def merged(
+    state: State, names: Iterable[str], into: str, now: Instant
+) -> tuple[State, tuple[Say, ...]]:
+    """Close cases that are signs of what another case is about, and say where they went."""
+    told = []
+    for name in names:
+        case, other = state.cases[name], state.cases[into]
+        cause = other.incident.node or other.incident.service
+        sentence = f"{case.incident.sentence}; it was the loss of {cause}: goes on as {into}"
+        incident = replace(
+            case.incident,
+            state=IncidentState.CLOSED,
+            closed_wall_us=now + state.wall_ahead_us,
+            sentence=sentence[:SENTENCE_MAX],
+            merged_into=into,
+            waiting_for="",
+        )
+        told.append(Say(IncidentClosed(incident=incident)))
+        document = replace(
+            other.incident,
+            evidence=(*other.incident.evidence, *case.incident.evidence)[:EVIDENCE_MAX],
+            before={**other.incident.before, **case.incident.before},
+            after={**case.incident.after, **other.incident.after},
+        )
+        cases = {key: value for key, value in state.cases.items() if key != name}
+        state = replace(state, cases={**cases, into: replace(other, incident=document)}, news=True)
+        state = with_targets(state, case.targets, name, into)
+    return state, tuple(told)
+
+
+def with_targets(state: State, targets: tuple[Target, ...], name: str, into: str) -> State:
+    """Return the state with instances of one incident in another."""
+    instances = [state.instance(target) for target in targets]
+    moved = (replace(each, incident=into) for each in instances if each.incident == name)
+    return with_instances(state, *moved)
 
 
 def _one(names: set[str]) -> str:
@@ -231,11 +317,26 @@ def _faster(state: State, case: Case, timed: tuple[Phase, ...]) -> str:
     share = f"{longest.name} took {100 * longest.duration_us // whole} % of the time"
     if case.incident.planned:
         return ""
+    if longest.name == "lease" or (longest.name == "detect" and is_of_node(state, case)):
+        return f"{share}: {_lease_words(state, case.incident.node)}"
     if longest.name != "detect":
         return share
     probe = state.cluster.services[case.targets[0][0]].probe
     every = milliseconds(probe.every_us)
     return f"{share}: probes go out every {every:g} ms, and {probe.fall} bad answers count"
+
+
+def _lease_words(state: State, node: str) -> str:
+    """Say which length of lease made a lost node wait, and why it is so long."""
+    length = f"{milliseconds(lease_of(state, node)):.0f} ms"
+    every = f"beats go out every {milliseconds(state.cluster.heartbeat.every_us):g} ms"
+    if state.cluster.heartbeat.lease_us is not None:
+        return f"{every}, and lease: {length} is what the configuration says"
+    gap_us = gap_of(state, node)
+    if gap_us == 0:
+        return f"{every}, and lease: auto chose {length}"
+    gap = f"{milliseconds(gap_us):.0f} ms"
+    return f"lease: auto chose {length} because its beats came up to {gap} apart"
 
 
 def marked(state: State, name: str, phase: str, now: Instant) -> tuple[State, tuple[Say, ...]]:
@@ -261,14 +362,22 @@ def closable(state: State, case: Case, now: Instant) -> str:
             foreign = instance.incident not in (None, case.incident.id)
             if not foreign and rules[service][node] != state.original[service][node]:
                 return f"{service}/{node} to be as originally set"
-    wanted = digest(rules)
-    for node in state.present(now):
+    return _uncompared(state, digest(rules), now)
+
+
+def _uncompared(state: State, wanted: str, now: Instant) -> str:
+    """Return whose rules are not known to be these."""
+    present = state.present(now)
+    for node in sorted(state.cluster.nodes):
         member = state.members[node]
-        if member.verified < state.plan.number:
+        if node not in present:
+            if member.state is NodeState.UP:  # the loss of a node has an incident of its own
+                return f"the switcher of {node}, which is not heard"
+        elif member.verified < state.plan.number:
             return f"the switcher of {node}"
-        if member.digest != wanted:
+        elif member.digest != wanted:
             return f"the installed rules of {node} to equal the original settings"
-    return "" if state.present(now) else "any switcher"
+    return "" if present else "any switcher"
 
 
 def closed(state: State, name: str, now: Instant) -> tuple[State, tuple[Say, ...]]:
@@ -287,18 +396,24 @@ def closed(state: State, name: str, now: Instant) -> tuple[State, tuple[Say, ...
     return replace(state, cases=cases, news=True), (Say(IncidentClosed(incident=incident)),)
 
 
-def adopted(state: State, instance: Instance, cause: str, now: Instant) -> Case:
+def adopted(state: State, name: str, targets: tuple[Target, ...], now: Instant) -> Case:
     """Return a case for an incident that an earlier arbiter opened and whose document is lost."""
-    assert instance.incident is not None
+    members = state.members.values()
+    lost = next((each.name for each in members if each.incident == name), "")
+    service = _one({service for service, _ in targets})
+    node = lost or _one({node for _, node in targets})
+    causes = [each.cause for each in state.plan.nodes if each.incident == name]
+    causes += [each.cause for each in state.plan.records if each.incident == name]
+    what = f"{node} was lost" if lost else f"{service} on {node} was taken out"
     incident = Incident(
-        id=instance.incident,
-        trace_id=trace_id_of(state.cluster.name, instance.incident),
+        id=name,
+        trace_id=trace_id_of(state.cluster.name, name),
         planned=False,
         state=IncidentState.OPEN,
-        service=instance.service,
-        node=instance.node,
-        cause=cause or "taken out by an earlier arbiter",
-        sentence=f"{instance.service} on {instance.node} was taken out before this arbiter began",
+        service=service,
+        node=node,
+        cause=next(filter(None, causes), "taken out by an earlier arbiter"),
+        sentence=f"{what} before this arbiter began",
         began_wall_us=now + state.wall_ahead_us,
         closed_wall_us=None,
         evidence=(),
@@ -308,7 +423,7 @@ def adopted(state: State, instance: Instance, cause: str, now: Instant) -> Case:
     )
     return Case(
         incident=incident,
-        targets=(instance.target,),
+        targets=targets,
         number=state.plan.number,
         began_at=now,
         evidence_at=now,

@@ -3,21 +3,23 @@
 from typing import assert_never
 
 from services.arbiter.core.cases import based, closable, closed, progressed, put, said, sent
+from services.arbiter.core.detection import believed
 from services.arbiter.core.evidence import heard, judge, settles
 from services.arbiter.core.failing import failed
+from services.arbiter.core.losing import absent, released, turned
 from services.arbiter.core.people import asked, expired, postponed
 from services.arbiter.core.plans import receives
 from services.arbiter.core.returning import attended
 from services.arbiter.core.situation import situation
 from services.arbiter.core.state import (
-    DEAD_AFTER_US,
+    BOOTS_MAX,
     PRESENCE_US,
     RESEND_US,
     SAMPLES_MAX,
     SERVING_STATES,
     SITUATION_EVERY_US,
     SLEPT_US,
-    SUSPECT_AFTER_US,
+    STALLED_US,
     Actions,
     Adopt,
     Asked,
@@ -33,17 +35,21 @@ from services.arbiter.core.state import (
     Tick,
 )
 from shared.frozen import replace
-from shared.instant import Instant, milliseconds
-from shared.messages.facts import InstanceState, NodeChanged, NodeState, Situation
+from shared.instant import Instant
+from shared.messages.facts import InstanceState, Situation
 from shared.messages.health import Evidence, Heartbeat, Picture, Verdict
+from shared.messages.leases import LeaseBeat
 from shared.messages.traffic import Applied, Drift, Measured, Refused, Stage
 
 
 def decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
     """Return the state after an event, and what is to be done about it."""
-    slept = now - state.touched_at > SLEPT_US
-    state = replace(state, touched_at=now)
-    if slept:
+    paused_us = now - state.touched_at
+    if paused_us > STALLED_US:
+        state = replace(state, touched_at=now, hearing_since=now)
+    else:
+        state = replace(state, touched_at=now)
+    if paused_us > SLEPT_US:
         state = replace(state, awake=False, sleeps=state.sleeps + 1)
         state, actions = _decide(state, event, now)
         return state, (*actions, CatchUp(sleep=state.sleeps))
@@ -62,6 +68,8 @@ def _decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
             return _refused(state, event, now)
         case Applied():
             return _applied(state, event, now)
+        case LeaseBeat():
+            return _lease_beat(state, event, now)
         case _:
             return _noted(state, event, now), ()
 
@@ -137,11 +145,32 @@ def _picture(state: State, picture: Picture, now: Instant) -> State:
 
 
 def _beat(state: State, beat: Heartbeat, now: Instant) -> State:
+    """Learn that a member lives, and whom it hears; what it said before that is old."""
+    member = state.members.get(beat.node)
+    if member is None or beat.boot_id in member.boots:
+        return state
+    if beat.boot_id != member.boot_id:
+        boots = (member.boot_id, *member.boots)[:BOOTS_MAX]
+        member = replace(member, boot_id=beat.boot_id, boot_at=now, boots=boots)
+    elif beat.sequence <= member.sequence:
+        return state
+    changed = replace(
+        member,
+        heard_at=now,
+        sequence=beat.sequence,
+        hears_us=beat.hears_us,
+        late_us=beat.late_us,
+        configuration=beat.configuration,
+    )
+    return _with_member(state, changed)
+
+
+def _lease_beat(state: State, beat: LeaseBeat, now: Instant) -> tuple[State, Actions]:
+    """Learn that a node's switcher lives."""
     member = state.members.get(beat.node)
     if member is None:
-        return state
-    changed = replace(member, heard_at=now, boot_id=beat.boot_id, configuration=beat.configuration)
-    return _with_member(state, changed)
+        return state, ()
+    return _with_member(state, replace(member, beat_at=now)), ()
 
 
 def _with_member(state: State, member: Member) -> State:
@@ -218,9 +247,9 @@ def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
     state = replace(state, wall_ahead_us=tick.wall_us - now)
     actions: list[object] = []
     if state.awake:
-        state, more = _settled(state, now)
-        actions.extend(more)
         state, more = _nodes(state, now)
+        actions.extend(more)
+        state, more = _settled(state, now)
         actions.extend(more)
     state, more = _repeated(state, now)
     actions.extend(more)
@@ -246,10 +275,12 @@ def _case(state: State, name: str, now: Instant) -> tuple[State, Actions]:
         state = based(state, name)
     state, actions = progressed(state, name, now)
     case = state.cases[name]
-    where = [state.instance(target) for target in case.targets]
-    if any(each.state not in SERVING_STATES for each in where):
-        return state, actions
-    waiting = closable(state, case, now)
+    waiting = absent(state, case, now)
+    if not waiting:
+        where = [state.instance(target) for target in case.targets]
+        if any(each.state not in SERVING_STATES for each in where):
+            return state, actions
+        waiting = closable(state, case, now)
     if waiting:
         if waiting != case.incident.waiting_for:
             incident = replace(case.incident, waiting_for=waiting)
@@ -257,46 +288,18 @@ def _case(state: State, name: str, now: Instant) -> tuple[State, Actions]:
             return state, (*actions, said(state, name))
         return state, actions
     state, more = closed(state, name, now)
-    return _released(state, where), (*actions, *more)
-
-
-def _released(state: State, where: list[Instance]) -> State:
-    """Let the instances of a closed incident be ordinary again."""
-    instances = dict(state.instances)
-    for each in where:
-        free = replace(each, incident=None)
-        instances[each.service] = {**instances[each.service], each.node: free}
-    return replace(state, instances=instances)
+    return released(state, case), (*actions, *more)
 
 
 def _nodes(state: State, now: Instant) -> tuple[State, Actions]:
-    facts: list[Say] = []
-    for name, member in sorted(state.members.items()):
-        believed = _believed(state, member, now)
-        if believed is not member.state:
-            fact = NodeChanged(
-                node=name, before=member.state, after=believed, reason=_silence(member, now)
-            )
-            facts.append(Say(fact))
-            state = _with_member(state, replace(member, state=believed, since=now))
-            state = replace(state, news=True)
-    return state, tuple(facts)
-
-
-def _believed(state: State, member: Member, now: Instant) -> NodeState:
-    if member.heard_at is None:
-        return NodeState.UNKNOWN
-    # Whoever spoke while we slept was not silent: we were deaf.
-    silent = now - max(member.heard_at, state.trusted_since)
-    if silent >= DEAD_AFTER_US:
-        return NodeState.DEAD
-    return NodeState.SUSPECT if silent >= SUSPECT_AFTER_US else NodeState.UP
-
-
-def _silence(member: Member, now: Instant) -> str:
-    if member.heard_at is None:
-        return "never heard"
-    return f"last beat {milliseconds(now - member.heard_at):.0f} ms ago"
+    """Judge every member by its silence; a lost node's instances go, once for all of them."""
+    actions: Actions = ()
+    for _, member in sorted(state.members.items()):
+        after = believed(state, member, now)
+        if after is not member.state:
+            state, more = turned(state, member, after, now)
+            actions = (*actions, *more)
+    return state, actions
 
 
 def _repeated(state: State, now: Instant) -> tuple[State, Actions]:

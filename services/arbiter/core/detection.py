@@ -28,6 +28,7 @@ All of it is weighed at ticks, and only for a member whose silence is longer tha
 
 from dataclasses import dataclass
 
+from services.arbiter.core.leases import bound_us
 from services.arbiter.core.state import (
     EVIDENCE_AGE_MAX_US,
     LOST_STATES,
@@ -37,7 +38,7 @@ from services.arbiter.core.state import (
     View,
 )
 from shared.cluster import LEASE_LONGEST_US, LEASE_SHORTEST_US
-from shared.instant import MILLISECOND, SECOND, Duration, Instant, milliseconds
+from shared.instant import SECOND, Duration, Instant, milliseconds
 from shared.messages.facts import EvidenceItem, NodeState
 from shared.messages.health import Grade, Sign, Verdict
 
@@ -47,9 +48,6 @@ ANSWERED_BEATS = 2  # an answer so much later than the last beat shows a life th
 NEVER_US: Duration = 3 * SECOND  # a member that was never heard had this long to come
 # Of a lease: the instances leave in time to be gone when the addresses come to the others.
 SHARE, OF = 2, 3
-# A clock may be 3 % fast and the node's 3 % slow; the kernel's timers add a tick.
-MARGIN, OF_MARGIN = 103, 97
-KERNEL_TICK_US: Duration = 10 * MILLISECOND
 NAMES_MAX = 3  # in a sentence
 WITNESSES_MAX = 8  # of each kind in an incident's evidence
 FIRST_EPOCH = 1
@@ -95,8 +93,8 @@ def gap_of(state: State, name: str) -> Duration:  # noqa: ARG001 - told by the l
 
 def leases_are_over(state: State, member: Member, now: Instant) -> bool:
     """Whether all that a node was ever granted has certainly ended."""
-    length_us = lease_of(state, member.name) * MARGIN // OF_MARGIN + KERNEL_TICK_US
-    return now - (member.bus_at or state.begun_at) > length_us
+    last_at = member.bus_at if member.bus_at is not None else state.begun_at
+    return now - last_at > bound_us(lease_of(state, member.name))
 
 
 def patience_us(state: State, member: Member) -> Duration:
@@ -239,7 +237,7 @@ def cause(weighing: Weighing) -> str:
     by_udp = f", by UDP for {_shown(_least(weighing))}" if weighing.is_silent_by_udp else ""
     if weighing.is_silent_by_udp and _least(weighing) is None:
         by_udp = ", and by UDP since those who live began"
-    names = _names([t.member for t in weighing.missing]) if weighing.is_silent_by_udp else ""
+    names = names_of([t.member for t in weighing.missing]) if weighing.is_silent_by_udp else ""
     who = f" ({names})" if names else ""
     probes = f"; {_of_unanswered(weighing)}" if weighing.unanswered else ""
     return f"{_of_bus(weighing)}{by_udp}{who}{probes}"
@@ -253,10 +251,10 @@ def _of_bus(weighing: Weighing) -> str:
 
 def _of_udp(weighing: Weighing) -> str:
     if weighing.hearing:
-        names = _names([t.member for t in weighing.hearing])
+        names = names_of([t.member for t in weighing.hearing])
         return f"heard by UDP by {names}: only its way to the bus is gone"
     if weighing.is_silent_by_udp:
-        names = _names([t.member for t in weighing.missing])
+        names = names_of([t.member for t in weighing.missing])
         least_us = _least(weighing)
         if least_us is None:
             return f"never heard by UDP by {names}"
@@ -280,13 +278,14 @@ def _of_probes(weighing: Weighing) -> tuple[str, ...]:
 
 
 def _of_unanswered(weighing: Weighing) -> str:
-    services = _names(sorted({view.evidence.service for view in weighing.unanswered}))
-    observers = _names(sorted({view.evidence.observer for view in weighing.unanswered}))
+    services = names_of(sorted({view.evidence.service for view in weighing.unanswered}))
+    observers = names_of(sorted({view.evidence.observer for view in weighing.unanswered}))
     first = weighing.unanswered[0].evidence.detail
     return f"every probe of {services} by {observers} fails ({first})"
 
 
-def _names(names: list[str]) -> str:
+def names_of(names: list[str]) -> str:
+    """Return a few names as a sentence lists them."""
     few = names[:NAMES_MAX]
     if len(names) > NAMES_MAX:
         return f"{', '.join(few)} and others"

@@ -53,6 +53,8 @@ def judge(state: State, instance: Instance, now: Instant) -> Judgement:
     needed = max(1, min(CONFIRMING, len(fresh) if has_listened else len(state.cluster.nodes)))
     if conclusive or len(bad) >= needed:
         verdict = Verdict.UNHEALTHY
+    elif state.members[instance.node].is_lost:
+        verdict = Verdict.UNKNOWN  # a frozen machine's kernel still accepts connections
     elif fresh and all(view.evidence.verdict is Verdict.HEALTHY for view in fresh):
         verdict = Verdict.HEALTHY
     else:

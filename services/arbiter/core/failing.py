@@ -31,7 +31,7 @@ from shared.messages.traffic import Failover
 TAKERS_NAMED = 4  # one more than a sentence lists
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Held:
     """Why a bad instance is left as it is."""
 
@@ -45,16 +45,24 @@ def failed(
     assert judgement.verdict is Verdict.UNHEALTHY
     assert receives(instance)
     why = cause(judgement)
+    found = leaving(state, instance, why, now)
+    if isinstance(found, Held):
+        return leave(state, instance, f"{why}, yet left serving: {found.reason}", now)
+    return taken_out(state, found, judgement, now)
+
+
+def leaving(
+    state: State, instance: Instance, why: str, now: Instant
+) -> tuple[Instance, ...] | Held:
+    """Return the instance as it leaves, with who must serve before its time; or why it stays."""
     gone = _gone(state, instance, why, now)
     held = _held_back(state, instance, now)
-    others: tuple[Instance, ...] = ()
-    if held is None and not _without(state, gone):
-        others = _standby(state, instance, now)
-        if not others:
-            held = Held(reason=f"nothing else would serve {instance.service}")
     if held is not None:
-        return _leave(state, instance, f"{why}, yet left serving: {held.reason}", now)
-    return taken_out(state, (gone, *others), judgement, now)
+        return held
+    if _without(state, gone):
+        return (gone,)
+    others = _standby(state, instance, now)
+    return (gone, *others) if others else Held(f"nothing else would serve {instance.service}")
 
 
 def _gone(state: State, instance: Instance, why: str, now: Instant) -> Instance:
@@ -78,10 +86,10 @@ def _gone(state: State, instance: Instance, why: str, now: Instant) -> Instance:
 
 def _held_back(state: State, instance: Instance, now: Instant) -> Held | None:
     if state.paused:
-        return Held(reason="automation is paused")
+        return Held("automation is paused")
     policy = state.cluster.policy
     if moves_left(instance, policy.moves_max, policy.moves_window_us, now) < 1:
-        return Held(reason=f"{policy.moves_max} automatic moves in the window: now it only advises")
+        return Held(f"{policy.moves_max} automatic moves in the window: now it only advises")
     return None
 
 
@@ -204,7 +212,7 @@ def _not_done(state: State, instance: Instance) -> str:
     )
 
 
-def _leave(state: State, instance: Instance, reason: str, now: Instant) -> tuple[State, Actions]:
+def leave(state: State, instance: Instance, reason: str, now: Instant) -> tuple[State, Actions]:
     """Change nothing, and say so once."""
     if instance.state is InstanceState.HELD and instance.reason == reason:
         return state, ()

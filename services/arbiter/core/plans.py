@@ -8,7 +8,7 @@ from shared.cluster import Mode
 from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import InstanceState
-from shared.messages.traffic import Command, Record
+from shared.messages.traffic import Command, NodeRecord, Record
 from shared.rules import Admission, Rule
 
 
@@ -132,7 +132,8 @@ def commanded(state: State, kind: type[Command], now: Instant) -> State:
     """Return the state with its plan, overrides and records in it, as a command."""
     records = tuple(_record(state, state.instance(target), now) for target in sorted(state.noted))
     overrides = tuple(item.override for item in state.standing)
-    plan = replace(state.plan, records=records, overrides=overrides)
+    nodes = tuple(_node_record(state, name, now) for name in sorted(state.noted_nodes))
+    plan = replace(state.plan, records=records, overrides=overrides, nodes=nodes)
     return replace(state, plan=plan, command=kind(plan=plan), sent_at=None)
 
 
@@ -146,4 +147,17 @@ def _record(state: State, instance: Instance, now: Instant) -> Record:
         opened_wall_us=case.incident.began_wall_us if case is not None else 0,
         relapses=instance.relapses,
         moves_us=tuple(now - at for at in instance.moves_at),
+    )
+
+
+def _node_record(state: State, node: str, now: Instant) -> NodeRecord:
+    member = state.members[node]
+    case = state.cases.get(member.incident or "")
+    return NodeRecord(
+        node=node,
+        incident=member.incident,
+        cause=case.incident.cause if case is not None else "",
+        opened_wall_us=case.incident.began_wall_us if case is not None else 0,
+        relapses=member.relapses,
+        moves_us=tuple(now - at for at in member.moves_at),
     )

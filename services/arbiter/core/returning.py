@@ -14,6 +14,7 @@ from services.arbiter.core.failing import (
     summoned,
     taken_back,
 )
+from services.arbiter.core.losing import followed, node_wait_us
 from services.arbiter.core.plans import (
     Why,
     commanded,
@@ -24,6 +25,7 @@ from services.arbiter.core.plans import (
 )
 from services.arbiter.core.state import (
     HOLD_MAX_US,
+    LOST_STATES,
     RAMP_STEPS,
     SERVING_STATES,
     Actions,
@@ -48,6 +50,8 @@ def attended(state: State, instance: Instance, now: Instant) -> tuple[State, Act
     """Look at one instance that needs it, and take the next step of its way."""
     match instance.state:
         case InstanceState.HOME | InstanceState.SUSPECT | InstanceState.HELD:
+            if state.members[instance.node].state in LOST_STATES:
+                return followed(state, instance, now)
             return _watched(state, instance, now)
         case InstanceState.DRAINING:
             return _drained(state, instance, now)
@@ -147,6 +151,8 @@ def _observed(state: State, instance: Instance, now: Instant) -> tuple[State, Ac
     # What happened while we slept was not observed.
     since = max(instance.healthy_since, state.trusted_since)
     if judgement.verdict is not Verdict.HEALTHY or now - since < hold_us(state, instance):
+        return state, ()
+    if node_wait_us(state, instance.node, now) and not instance.asked:
         return state, ()
     healthy = f"healthy for {(now - since) // SECOND} s"
     state, facts = standing_as(state, instance, InstanceState.MATCHED, healthy, now)

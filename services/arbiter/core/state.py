@@ -30,6 +30,7 @@ PRESENCE_US: Duration = 3 * SECOND  # a switcher or heartbeat unheard for longer
 UNKNOWN_AFTER_US: Duration = 2 * SECOND  # silence that nobody can vouch for
 STALLED_US: Duration = 100 * MILLISECOND  # five ticks missed: we may have been deaf as long
 SLEPT_US: Duration = 500 * MILLISECOND  # a gap between two events that no busy loop explains
+BOOTS_MAX = 4  # of a member, remembered: no message is as old as so many restarts
 SITUATION_EVERY_US: Duration = SECOND
 SAMPLES_MAX = 4  # of a switcher's counters: enough to find one from before an incident began
 RAMP_STEPS = 10

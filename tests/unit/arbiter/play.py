@@ -107,6 +107,13 @@ class Play:
     wall_us: int = 1_700_000_000 * SECOND
     obedient: bool = True  # switchers install and verify every order at once
     deaf: set[str] = field(default_factory=set)  # nodes whose switchers hear nothing
+    mute: set[str] = field(default_factory=set)  # members that say nothing on the bus
+    unheard: set[str] = field(default_factory=set)  # members whose datagrams reach nobody
+    dark: set[str] = field(default_factory=set)  # nodes that answer no peer's probe
+    spoke_at: dict[str, int] = field(default_factory=dict)  # the last datagram of each
+    late: dict[str, int] = field(default_factory=dict)  # how late a member's own loop is
+    boots: dict[str, str] = field(default_factory=dict)
+    timed: list[tuple[int, Message]] = field(default_factory=list)  # what was said, and when
     said: list[Message] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     answers: list[OperatorAnswer] = field(default_factory=list)
@@ -151,6 +158,7 @@ class Play:
                         self.install(action.command.plan, action.to)
                 case Say():
                     self.said.append(action.message)
+                    self.timed.append((self.now, action.message))
                 case Reply():
                     self.answers.append(action.answer)
                 case CatchUp():
@@ -173,15 +181,50 @@ class Play:
             self.now += 20 * MILLISECOND
             if not quiet and self.now % SECOND < 20 * MILLISECOND:
                 self._picture()
-            for name in self.cluster.members:
-                if not quiet and self.now % (50 * MILLISECOND) < 20 * MILLISECOND:
-                    self.tell(
-                        Heartbeat(node=name, boot_id="b", sequence=self.now, configuration="c0ffee")
-                    )
+            if not quiet and self.now % (50 * MILLISECOND) < 20 * MILLISECOND:
+                self.beat()
             self.tell(Tick(wall_us=self.wall_us + self.now))
+
+    def beat(self) -> None:
+        """Let every member that can beat to its peers, and on the bus."""
+        for name in self.cluster.members:
+            if name not in self.unheard:
+                self.spoke_at[name] = self.now
+        for name in self.cluster.members:
+            if name not in self.mute:
+                self.tell(self.heartbeat(name))
+
+    def heartbeat(self, name: str) -> Heartbeat:
+        """Return a member's beat: it hears all whose datagrams reach anybody."""
+        return Heartbeat(
+            node=name,
+            boot_id=self.boots.get(name, "b"),
+            sequence=self.now,
+            configuration="c0ffee",
+            hears_us={
+                peer: self.now - at for peer, at in sorted(self.spoke_at.items()) if peer != name
+            },
+            late_us=self.late.get(name, 0),
+        )
+
+    def lose(self, *names: str) -> None:
+        """Cut members off from everything, at once."""
+        self.dark.update(names)
+        self.mute.update(names)
+        self.unheard.update(names)
+        self.deaf.update(names)
+
+    def find(self, *names: str) -> None:
+        """Let lost members be there again; what they missed is said again."""
+        self.dark.difference_update(names)
+        self.mute.difference_update(names)
+        self.unheard.difference_update(names)
+        self.deaf.difference_update(names)
 
     def _picture(self) -> None:
         for observer in self.cluster.nodes:
+            if observer in self.mute:
+                continue
             for name in self.cluster.services:
                 for node in self.cluster.nodes:
                     self.tell(self._evidence(observer, name, node))
@@ -192,6 +235,15 @@ class Play:
         known = self.sick.get((name, node))
         self.sequence += 1
         base = known or evidence(observer, name, node)
+        if node in self.dark:
+            base = evidence(
+                observer,
+                name,
+                node,
+                verdict=Verdict.UNHEALTHY,
+                grade=Grade.SUSPICIOUS,
+                sign=Sign.TIMEOUT,
+            )
         return replace(
             base,
             observer=observer,

@@ -27,10 +27,20 @@ def test_nobody_is_called_dead_for_the_time_that_the_arbiter_slept() -> None:
 def test_whoever_is_silent_after_the_waking_is_called_dead() -> None:
     play = Play()
     play.said.clear()
+    play.lose("node-b")
     play.now += 10 * SECOND
-    play.pass_by(3 * SECOND, quiet=True)
+    play.pass_by(3 * SECOND)
+    called = [each.after for each in play.said if isinstance(each, NodeChanged)]
+    assert called == [NodeState.SUSPECT, NodeState.DEAD]
+
+
+def test_nobody_is_called_dead_when_nobody_at_all_is_heard() -> None:
+    play = Play()
+    play.said.clear()
+    play.pass_by(10 * SECOND, quiet=True)
     called = {each.after for each in play.said if isinstance(each, NodeChanged)}
-    assert called == {NodeState.SUSPECT, NodeState.DEAD}
+    assert called == {NodeState.UNKNOWN}
+    assert set(play.admissions().values()) == {SERVING}
 
 
 def test_the_time_that_the_arbiter_slept_is_no_time_of_observing() -> None:
