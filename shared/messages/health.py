@@ -33,8 +33,8 @@ class Sign(StrEnum):
     UNREACHABLE = "unreachable"
     STATUS = "status"
     GARBAGE = "garbage"
-    NOTHING = "nothing"  # not probed yet
     SILENT = "silent"  # no probe, but a member that is not heard any more
+    NOTHING = "nothing"  # not probed yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

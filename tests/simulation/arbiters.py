@@ -25,7 +25,8 @@ from services.arbiter.core.state import (
 )
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.facts import Incident, Situation
-from shared.messages.health import Evidence, Picture
+from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import LeaseBeat
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
 from shared.messages.table import Message
 from shared.messages.traffic import Plan, Recalled
@@ -44,7 +45,7 @@ CATCH_UP_WITHIN_US: Duration = 2 * SECOND
 STREAM_WITHIN_US: Duration = SECOND
 
 # What invariants hear also when nothing followed from it.
-OF_NOTE = (Evidence, Picture, Tick, CaughtUp)
+OF_NOTE = (Evidence, Picture, Heartbeat, LeaseBeat, Tick, CaughtUp)
 
 Found: TypeAlias = tuple[list[Plan], dict[str, Incident]]
 

@@ -13,6 +13,7 @@ from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.codec import Envelope, decode, encode
 from shared.messages.facts import Incident, IncidentClosed, IncidentOpened, IncidentUpdated
 from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.leases import LeaseBeat
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.table import Message, subject_of
 from shared.messages.traffic import (
@@ -43,7 +44,7 @@ DELAY_MAX_US: Duration = 200 * MILLISECOND  # shorter than any restart: see `_pu
 AGAIN_MAX_US: Duration = 3 * SECOND  # a doubled message may be this old
 
 COMMANDS = (Failover, Failback, Drain, Restore)
-FOR_ARBITER = (Heartbeat, Evidence, Picture, Applied, Measured, Refused, Drift)
+FOR_ARBITER = (Heartbeat, LeaseBeat, Evidence, Picture, Applied, Measured, Refused, Drift)
 INCIDENTS = (IncidentOpened, IncidentUpdated, IncidentClosed)
 
 

@@ -32,7 +32,7 @@ from shared.messages.facts import (
     NodeChanged,
     ServiceChanged,
 )
-from shared.messages.health import Evidence, Grade, Verdict
+from shared.messages.health import Evidence, Grade, Sign, Verdict
 from shared.messages.operator import Verb
 from shared.messages.traffic import (
     Applied,
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CONFIRMING = 2  # observers that must share a suspicion, if there are so many
+MUTE_US: Duration = 2_000 * MILLISECOND  # after a pause, until its peers know it again
 SLACK_US: Duration = 100 * MILLISECOND  # five ticks: what is judged at ticks is not judged between
 PHASES = ("detect", "decide", "switch", "verify")
 ENDING = (Verb.FAILBACK, Verb.MAINTENANCE_END, Verb.RESUME)
@@ -456,16 +457,20 @@ class EvidenceFirst(Invariant):
 
     def _check_items(self, incident: Incident) -> None:
         for item in incident.evidence:
+            if item.sign is Sign.SILENT:
+                continue  # nothing was said: `Missed` looks at that
             said = self._said.get((item.observer, item.boot_id, item.sequence))
             if said is None or said.verdict is not Verdict.UNHEALTHY:
                 self.broken(f"incident {incident.id} names {item}, which was never said")
-            if (said.service, said.node) != (incident.service, incident.node):
+            if said.node != incident.node or incident.service not in ("", said.service):
                 self.broken(f"incident {incident.id} names {item}, which is about another")
 
     def decided(self, moment: Decided) -> None:
         if moment.is_planned and isinstance(moment.after.command, Failover):
             for target in _removed(moment):
-                self._check(moment.arbiter, moment.before.instance(target), moment.now)
+                # Whoever leaves with its node leaves by the node's silence: see `Missed`.
+                if not moment.after.members[target[1]].is_lost:
+                    self._check(moment.arbiter, moment.before.instance(target), moment.now)
 
     def _check(self, arbiter: Arbiter, instance: Instance, now: Instant) -> None:
         words = [
@@ -561,9 +566,20 @@ class Innocent(Invariant):
     def decided(self, moment: Decided) -> None:
         if self._all_innocent and moment.is_planned and not isinstance(moment.event, Asked):
             for target in _removed(moment):
+                if self._is_mute(target[1]):
+                    continue
                 why = moment.after.instance(target).reason
                 if moment.before.instance(target).state is not InstanceState.DRAINING:
                     self.broken(f"{'/'.join(target)} is taken out: {why}")
+
+    def _is_mute(self, node: str) -> bool:
+        """Whether a node's heartbeat stands or stood a moment ago, so that no peer hears it.
+
+        While it runs, peers hear the node by UDP in all this weather, and nothing else may count.
+        """
+        heart = self.world.hearts[node]
+        stands = not heart.alive or heart.frozen_since is not None
+        return stands or self.world.agenda.now - heart.steady_since < MUTE_US
 
 
 def _arrived_at(moment: Decided, where: InstanceState) -> list[Target]:
@@ -713,6 +729,10 @@ class ClosedWhenEqual(Invariant):
 
     def _check(self, moment: Decided, incident: Incident, now: Instant) -> None:
         assert incident.state is IncidentState.CLOSED
+        if incident.merged_into:
+            if incident.merged_into not in moment.after.cases:
+                self.broken(f"{incident.id} goes on as {incident.merged_into}, which is not open")
+            return
         state, case = moment.after, moment.before.cases[incident.id]
         wanted = digest(state.plan.services)
         for node in state.present(now):

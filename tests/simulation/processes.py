@@ -33,6 +33,7 @@ class Process:
         self.frozen_since: Instant | None = None
         self.generation = 0
         self.boot_id = ""
+        self.steady_since: Instant = 0  # it has not stood still since
         self.stood: list[tuple[Instant, Duration]] = []  # ends and lengths of freezes
         self.arrived_at: Instant = 0  # of what is being handled: when it reached this process
         self._backlog: list[tuple[Instant, Callable[..., None], tuple[Any, ...]]] = []
@@ -47,6 +48,7 @@ class Process:
         self.generation += 1
         self.boot_id = f"{self.world.rng.getrandbits(64):016x}"
         self.alive = True
+        self.steady_since = self.world.agenda.now
         self.stood = []
         self.note("starts")
         self.guard(self.begin)
@@ -77,6 +79,7 @@ class Process:
         slept_us = self.world.agenda.now - self.frozen_since
         self.note(f"wakes after {slept_us // MILLISECOND} ms")
         self.frozen_since = None
+        self.steady_since = self.world.agenda.now
         self.stood.append((self.now, slept_us))
         self.woke(slept_us)
         if self.world.rng.random() < 0.5:  # sockets before timers; both orders are seen in life

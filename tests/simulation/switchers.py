@@ -32,6 +32,7 @@ from services.traffic_switcher.core.state import (
 )
 from services.traffic_switcher.core.steps import Step
 from shared.instant import MILLISECOND, Duration, Instant
+from shared.messages.leases import LeaseBeat
 from shared.messages.table import Message
 from shared.messages.traffic import Drain, Failback, Failover, Refused, Restore
 from shared.rules import Admission
@@ -75,6 +76,7 @@ class Switcher(Process):
         self._due_at: Instant | None = None
         self._verification = 0
         self._has_asked = False
+        self._beats = 0
 
     def begin(self) -> None:
         cluster = self.world.weather.cluster
@@ -82,7 +84,22 @@ class Switcher(Process):
         self._due_at = None
         self._has_asked = False
         self.after(self.world.rng.randrange(FOLLOW_US), self._follow_bus)
+        self._beats = 0
+        self._beat()
         self.feed(Tick())
+
+    def _beat(self) -> None:
+        """Say that it lives: leases have a simulation of their own."""
+        self._beats += 1
+        beat = LeaseBeat(
+            node=self.node,
+            incarnation=self.boot_id,
+            number=self._beats,
+            epoch=self.state.memory.fence[0],
+            vips={},
+        )
+        self.world.broker.publish(self, beat)
+        self.after(self.world.weather.cluster.heartbeat.every_us, self._beat)
 
     def _follow_bus(self) -> None:
         """Read our own last command whenever the bus is there again."""

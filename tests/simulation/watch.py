@@ -19,6 +19,7 @@ from shared.instant import Instant
 from shared.messages.facts import IncidentOpened
 from shared.messages.health import Evidence, Picture, Verdict
 from tests.simulation.invariants import ALL, Invariant
+from tests.simulation.lost_nodes import OF_NODES
 from tests.simulation.moments import Began, Decided, Moment, Stepping
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self._world = world
         self.ears = Ears()
-        self.every: tuple[Invariant, ...] = tuple(kind(world) for kind in ALL)
+        self.every: tuple[Invariant, ...] = tuple(kind(world) for kind in (*ALL, *OF_NODES))
         self._lookers: dict[type[Moment], list[Callable[[Moment], None]]] = {}
 
     def see(self, moment: Moment) -> None:

@@ -175,9 +175,12 @@ def _service(rng: Random, name: str, nodes: list[str]) -> Service:
 
 
 def _policy(rng: Random) -> Policy:
+    failback = FailbackMode.AUTOMATIC if rng.random() < 0.85 else FailbackMode.MANUAL
+    after_us = rng.choice((300, 600, 1_200)) * MILLISECOND
     return Policy(
-        failback=FailbackMode.AUTOMATIC if rng.random() < 0.85 else FailbackMode.MANUAL,
-        after_us=rng.choice((300, 600, 1_200)) * MILLISECOND,
+        failback=failback,
+        after_us=after_us,
+        node_after_us=2 * after_us,
         ramp_us=rng.choice((0, 500, 1_000, 2_000)) * MILLISECOND,
         drain_us=rng.choice((200, 500, 1_000)) * MILLISECOND,
         moves_max=rng.choice((2, 4, 4, 6)),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from services.arbiter.core.failing import overridden
+from services.arbiter.core.losing import node_hold_us
 from services.arbiter.core.returning import hold_us
 from services.arbiter.core.state import State
 from services.traffic_switcher.core.installed import Target, rules_of
@@ -106,6 +107,7 @@ class World:
         waits = [0]
         if state is not None:
             waits += [hold_us(state, i) for some in state.instances.values() for i in some.values()]
+            waits += [node_hold_us(state, member) for member in state.members.values()]
         wars = [switcher.state.alarmed for switcher in self.switchers.values() if switcher.alive]
         war_us = REPAIRS_WINDOW_US if any(wars) else 0
         own_us = policy.moves_window_us + 2 * (policy.ramp_us + policy.drain_us)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from services.arbiter.core.cases import adopted
+from services.arbiter.core.cases import adopted, resumed
 from services.arbiter.core.plans import ramp_weight, with_instances
 from services.arbiter.core.state import (
     RAMP_STEPS,
@@ -204,7 +204,7 @@ def _cases(state: State, past: Past, now: Instant) -> dict[str, Case]:
     for name in sorted({*targets, *nodes}):
         case = adopted(state, name, targets.get(name, ()), now)
         document = past.incidents.get(name)
-        if document is not None:
-            case = replace(case, incident=document)
-        cases[name] = replace(case, sent_at=now)
+        cases[name] = (
+            replace(case, sent_at=now) if document is None else resumed(case, document, now)
+        )
     return cases

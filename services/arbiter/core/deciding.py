@@ -2,13 +2,14 @@
 
 from typing import assert_never
 
-from services.arbiter.core.cases import based, closable, closed, progressed, put, said, sent
+from services.arbiter.core.cases import put, said
 from services.arbiter.core.detection import believed
 from services.arbiter.core.evidence import heard, judge, settles
 from services.arbiter.core.failing import failed
 from services.arbiter.core.losing import absent, released, turned
 from services.arbiter.core.people import asked, expired, postponed
 from services.arbiter.core.plans import receives
+from services.arbiter.core.progress import based, closable, closed, progressed, sent
 from services.arbiter.core.returning import attended
 from services.arbiter.core.situation import situation
 from services.arbiter.core.state import (

@@ -342,8 +342,6 @@ def absent(state: State, case: Case, now: Instant) -> str:
         return f"{member.name} to be heard again"
     if not case.targets and node_wait_us(state, member.name, now):
         return f"{member.name} to be heard for {node_hold_us(state, member) / SECOND:g} s"
-    if member.name not in state.present(now):
-        return f"the switcher of {member.name}"
     out = [t for t in case.targets if state.instance(t).state not in SERVING_STATES]
     return f"{names_of([service for service, _ in out])} to come home" if out else ""
 

@@ -3,7 +3,6 @@
 Everything here depends on time and happens at ticks, for instances that need attention.
 """
 
-from services.arbiter.core.cases import marked
 from services.arbiter.core.evidence import identity, judge
 from services.arbiter.core.failing import (
     failed,
@@ -23,6 +22,7 @@ from services.arbiter.core.plans import (
     ramp_weight,
     with_instances,
 )
+from services.arbiter.core.progress import marked
 from services.arbiter.core.state import (
     HOLD_MAX_US,
     LOST_STATES,
