@@ -133,6 +133,7 @@ BUGS = (
         wrong="if False:",
         caught_by="Harmless",
         storm=SLEEPING,
+        first_seed=1,
     ),
     Bug(
         name="an instance returns without having been observed",
