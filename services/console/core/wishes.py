@@ -11,8 +11,18 @@ from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Ve
 from shared.rules import Rules
 
 REASON_MAX = 200  # characters, as the arbiter wants it: it is shown in one line
-_FIELDS = {"node", "service", "owner", "reason", "for_us", "dry_run", "force", "expects"}
-_FIELDS |= {"vip", "to"}
+_FIELDS = {
+    "node",
+    "service",
+    "owner",
+    "reason",
+    "for_us",
+    "dry_run",
+    "force",
+    "expects",
+    "vip",
+    "to",
+}
 _EXIT = {
     Answer.ACCEPTED: 0,
     Answer.WRONG: 2,

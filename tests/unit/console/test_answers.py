@@ -363,6 +363,8 @@ def test_a_wish_becomes_a_request() -> None:
         force=True,
         expects=(3, 41),
     )
+    moving = wish_of("failover", {**WISH, "node": None, "vip": "api", "to": "node-a"})
+    assert (moving.vip, moving.to, moving.node) == ("api", "node-a", None)
 
 
 @pytest.mark.parametrize(
@@ -375,6 +377,8 @@ def test_a_wish_becomes_a_request() -> None:
         ("failover", {**WISH, "reason": "  "}, "reason must be a line"),
         ("failover", {**WISH, "reason": "x" * 201}, "reason must be a line"),
         ("failover", {**WISH, "owner": "an\x1b[31ma"}, "owner must be a line"),
+        ("failover", {**WISH, "to": "node-a"}, "'to' says where a VIP goes: name the VIP in 'vip'"),
+        ("failover", {**WISH, "vip": 7}, "wish.vip must be a text"),
         ("failover", {**WISH, "for_us": 0}, "for_us must be more than 0"),
         ("failover", {**WISH, "for_us": "1h"}, "wish.for_us must be a whole number"),
         ("failover", {**WISH, "expects": [1]}, "wish.expects must be a list of 2 items"),
