@@ -8,7 +8,13 @@ from pathlib import Path
 from services.traffic_switcher.adapters.driver import MaySend
 from services.traffic_switcher.adapters.haproxy_program import HaproxyProgram
 from services.traffic_switcher.adapters.haproxy_socket import HaproxySocket, NotRunningError
-from services.traffic_switcher.core.haproxy_file import Place, mark_of, render, token_of
+from services.traffic_switcher.core.haproxy_file import (
+    ALIVE_SOCKET,
+    Place,
+    mark_of,
+    render,
+    token_of,
+)
 from services.traffic_switcher.core.haproxy_words import Exchange, exchanges, read
 from services.traffic_switcher.core.installed import Installation, Target
 from services.traffic_switcher.core.steps import Step
@@ -32,6 +38,7 @@ class Files:
     configuration: Path
     socket: Path
     master: Path
+    alive: Path
 
     @classmethod
     def within(cls, run_directory: Path) -> "Files":
@@ -40,6 +47,7 @@ class Files:
             configuration=run_directory / "haproxy.cfg",
             socket=run_directory / "haproxy.sock",
             master=run_directory / "haproxy-master.sock",
+            alive=run_directory / ALIVE_SOCKET,
         )
 
 

@@ -37,6 +37,7 @@ CHECK_DOWN_EVERY_US: Duration = 500 * MILLISECOND
 CHECK_TIMEOUT_US: Duration = 2 * SECOND
 CHECK_FALL, CHECK_RISE = 3, 2
 ALIVE = "_alive"  # the frontend that answers for HAProxy itself; services have no "_" in front
+ALIVE_SOCKET = "haproxy-alive.sock"
 DESCRIPTORS_MAX = 50_000  # about 24,000 connections; the machine's own limit holds if it is lower
 
 # The server that takes what finds nobody: a port where nobody listens, so that HAProxy retries it
@@ -60,7 +61,7 @@ class Place:
     @property
     def alive(self) -> PurePath:
         """Where HAProxy itself answers any request, as a sign of life."""
-        return self.socket.with_name(f"{self.socket.stem}-alive.sock")
+        return self.socket.with_name(ALIVE_SOCKET)
 
 
 def token_of(key: bytes) -> str:

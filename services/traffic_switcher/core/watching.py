@@ -1,6 +1,6 @@
 """Whether the load balancer serves: judged from how it answers, and how soon, to what is asked.
 
-    asked every 50 ms over one connection that stays open
+    asked every 80 ms over one connection that stays open
 
     ANSWERED ---- closed, and then refused or absent -------------------------> DEAD
         |    ---- closed again and again without an answer -------------------> DEAD
@@ -21,7 +21,7 @@ from typing import TypeAlias, assert_never
 
 from shared.instant import MILLISECOND, SECOND, Duration, milliseconds
 
-ASK_EVERY_US: Duration = 50 * MILLISECOND
+ASK_EVERY_US: Duration = 80 * MILLISECOND
 ASK_DEAD_EVERY_US: Duration = 10 * MILLISECOND  # refused at once, which costs nothing
 TIMEOUT_SHORTEST_US: Duration = 50 * MILLISECOND
 TIMEOUT_LONGEST_US: Duration = 200 * MILLISECOND

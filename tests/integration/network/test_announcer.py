@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -122,6 +123,13 @@ def test_a_loopback_has_nobody_to_tell() -> None:
         a.run(scene)
 
 
+def test_a_process_that_may_not_send_frames_says_what_it_needs() -> None:
+    with street() as (_, a, _, _):
+        bare = ("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")
+        said = a.command(*bare, sys.executable, "-m", __name__)
+        assert said.startswith("cannot announce 10.1.0.200 on eth0: it needs CAP_NET_RAW")
+
+
 @both
 def test_who_answers_is_every_holder(vip: str) -> None:
     with street() as (_, a, b, client):
@@ -216,3 +224,10 @@ async def eventually(holds: Callable[[], bool]) -> None:
     while not holds():
         assert CLOCK.now() < until_at, "it never came"
         await CLOCK.sleep(10 * MILLISECOND)
+
+
+if __name__ == "__main__":
+    try:
+        WireAnnouncer([WEB]).announce(WEB, "eth0")
+    except SwitchError as error:
+        sys.stdout.write(str(error))

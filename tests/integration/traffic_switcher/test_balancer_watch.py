@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from services.traffic_switcher.adapters.balancer_watch import HaproxyWatch
-from services.traffic_switcher.core.haproxy_file import Place
+from services.traffic_switcher.adapters.haproxy import Files
 from shared.instant import MILLISECOND, Duration, Instant
 from tests.integration.traffic_switcher.stage import CLOCK, PROGRAMS, Scenery, stage, until
 
@@ -44,8 +44,7 @@ class Watched:
 async def watched(program: str) -> AsyncIterator[Watched]:
     async with stage(program) as scenery:
         made = Watched(scenery)
-        place = Place(socket=scenery.directory / "haproxy.sock", token="")
-        watch = HaproxyWatch(scenery.directory / place.alive.name, CLOCK)
+        watch = HaproxyWatch(Files.within(scenery.directory).alive, CLOCK)
         task = asyncio.ensure_future(watch.run(lambda why: made.said.append((CLOCK.now(), why))))
         try:
             yield made
