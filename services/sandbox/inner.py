@@ -19,9 +19,9 @@ from services.sandbox.control import SOCKET, ControlServer
 from services.sandbox.drills.names import Name
 from services.sandbox.faults import Faults
 from services.sandbox.machine import Tools
-from services.sandbox.network import GATE, WITNESS, Network, vips
+from services.sandbox.network import CLIENT, GATE, WITNESS, Network, client_side, hardware, vips
 from services.sandbox.options import Extent, Options, Output
-from services.sandbox.parts import CLIENT_PLAN, Parts
+from services.sandbox.parts import CLIENT_PLAN, OBSERVER_PLAN, Parts
 from services.sandbox.relay import carrier
 from services.sandbox.supervisor import Supervisor
 from shared.clock import SystemClock
@@ -105,6 +105,18 @@ def client_vips(orders: Orders) -> dict[str, str]:
     return {name: vip.address for name, vip in found.items()}
 
 
+def observer_plan(orders: Orders, network: Network) -> dict[str, object]:
+    """Return what the observers are told: where to look, and for what."""
+    near = client_side(orders.nodes)
+    found = vips(orders.nodes, ipv6=orders.options.ipv6)
+    return {
+        "nodes": {node: network.holder(node) for node in orders.nodes},
+        "client": network.holder(CLIENT),
+        "vips": {name: vip.address for name, vip in found.items()},
+        "hardware": {hardware(near[node]): node for node in orders.nodes},
+    }
+
+
 async def keep(folder: Path, orders: Orders, network: Network, stop_pipe: int) -> None:
     """Run the cluster until the launcher closes its pipe."""
     parts = Parts(
@@ -171,6 +183,7 @@ def work(folder: Path, stop_pipe: int) -> int:
         network = Network(tools=orders.tools, nodes=orders.nodes, ipv6=orders.options.ipv6)
         network.build()
         write_files(folder, orders)
+        (folder / OBSERVER_PLAN).write_text(json.dumps(observer_plan(orders, network)))
         asyncio.run(keep(folder, orders, network, stop_pipe))
     except EquipoiseError as problem:
         print(f"equipoise sandbox: {problem}", file=sys.stderr)

@@ -20,6 +20,9 @@ INFRASTRUCTURE = ("nats", "haproxy", *(service.name for service in SERVICES))
 WITNESS_SERVICES = ("heartbeat", "arbiter", "console")
 RECORDS = "requests.bin"
 CLIENT_PLAN = "client.json"
+OBSERVATIONS = "observations.jsonl"
+OBSERVER_PLAN = "observer.json"
+OUTSIDE = "outside"  # the member that is none: what belongs to no namespace
 VERSION = "1.0"  # of the demo services, the same everywhere: they match
 
 
@@ -41,13 +44,18 @@ class Parts:
             for service in SERVICES:
                 yield self._instance(node, service)
         if self.options.extent is Extent.EVERYTHING:
-            for node in self.nodes:
-                for name in NODE_SERVICES:
-                    yield self._service(node, name)
-            for name in WITNESS_SERVICES:
-                yield self._service(WITNESS, name)
+            yield from self._services()
         if self.options.rate:
             yield self._client()
+
+    def _services(self) -> Iterator[Program]:
+        for node in self.nodes:
+            for name in NODE_SERVICES:
+                yield self._service(node, name)
+        for name in WITNESS_SERVICES:
+            yield self._service(WITNESS, name)
+        if configuration.WITH_VIPS:
+            yield self._observer()
 
     def _nats(self) -> Program:
         configured = str(self.folder / "nats.conf")
@@ -77,6 +85,20 @@ class Parts:
         command += ["--plan", str(self.folder / CLIENT_PLAN), "--rate", str(self.options.rate)]
         command += ["--records", str(self.folder / RECORDS)]
         return self._program(CLIENT, "load", command, READY)
+
+    def _observer(self) -> Program:
+        """Return what looks on from outside: it enters the namespaces itself."""
+        command = self._module("services.sandbox.observers")
+        command += ["--plan", str(self.folder / OBSERVER_PLAN)]
+        command += ["--observations", str(self.folder / OBSERVATIONS)]
+        return Program(
+            name=f"{OUTSIDE}/observer",
+            command=tuple(command),
+            environ=self._environ(OUTSIDE),
+            log=self.folder / "logs" / f"{OUTSIDE}.observer.log",
+            sign=READY,
+            ends_last=True,
+        )
 
     def _service(self, member: str, name: str) -> Program:
         command = self._module(f"services.{name}")

@@ -50,7 +50,7 @@ async def _play(
     try:
         if fit:
             await until_fit(scene, Nobody(), FIT_WITHIN_US)
-        scene.clients.drop()
+        scene.drop()
         play = Play(
             scene=scene,
             drill=drill,

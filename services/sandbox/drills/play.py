@@ -161,7 +161,8 @@ class Play:
         self, begin_at: Instant, injected: Injected, name: str | None, *, restored: bool
     ) -> DrillResult:
         scene = self.scene
-        records = await scene.clients.take(scene.clock.now())
+        end_at = scene.clock.now()
+        records = await scene.clients.take(end_at)
         first_at = min((record.scheduled_at for record in records), default=begin_at)
         return result(
             Seen(
@@ -171,6 +172,7 @@ class Play:
                 incident=None if name is None else await scene.console.incident(name),
                 summary=summarise(records),
                 audit=scene.audit(records, first_at),
+                watched=await scene.observers.take(end_at, injected.begin_at),
                 restored=restored,
                 findings=tuple(self.findings),
             )

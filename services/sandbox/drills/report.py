@@ -1,6 +1,6 @@
 """What a drill showed, as it is handed out: JSON with milliseconds, pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict
@@ -8,6 +8,7 @@ from typing import TypedDict
 from services.sandbox.audit import OrdersAudit, Summary
 from services.sandbox.drills.figures import figures
 from services.sandbox.drills.names import Name
+from services.sandbox.observers.judging import Watched
 from shared.api import IncidentView, PhaseView
 from shared.instant import MILLISECOND, Duration
 
@@ -17,6 +18,7 @@ STEPS = ("persist", "install")  # of a switcher, within the phase "switch"
 NOTICED = PHASES[:1]  # the arbiter has the evidence that it decides by
 SWITCHED = PHASES[:3]  # installed in every load balancer, and read back
 # A client that is itself so late measures the machine's exhaustion, not a failover.
+OVERLAPS_TOLD_MAX = 3  # where two answer, they answer a hundred times a second
 CLIENT_LATE_MAX_US: Duration = 250 * MILLISECOND
 
 
@@ -54,7 +56,10 @@ class DrillResult(TypedDict):
     recovery_ms: float | None
     requests: Requests
     outage_ms: float
-    vip_overlap_ms: float | None
+    # By the observers outside, which share nothing with Equipoise; null: no VIPs, or not observed.
+    vip_overlap_ms: float | None  # the longest that any VIP had two holders
+    vip_dark_ms: dict[str, float] | None  # how long nobody answered for each
+    vip_moved_ms: dict[str, float] | None  # of those that moved: until another node answered
     restored: bool
 
 
@@ -98,6 +103,7 @@ class Seen:
     incident: IncidentView | None
     summary: Summary
     audit: OrdersAudit
+    watched: Watched | None  # None: there are no VIPs
     restored: bool
     findings: tuple[str, ...]
 
@@ -115,7 +121,8 @@ def wall_us(text: str) -> int:
 def result(seen: Seen) -> DrillResult:
     """Return what is handed out of one play."""
     incident = seen.incident
-    findings = [*seen.findings, *losses(seen.summary, seen.audit)]
+    watched = seen.watched
+    findings = [*seen.findings, *losses(seen.summary, seen.audit), *doubts(watched)]
     return DrillResult(
         drill=seen.drill.value,
         target=seen.target,
@@ -131,8 +138,9 @@ def result(seen: Seen) -> DrillResult:
         recovery_ms=milliseconds(incident["recovery_us"]) if incident else None,
         requests=_requests(seen.summary, seen.audit),
         outage_ms=milliseconds(seen.summary.outage_us),
-        # There are no virtual addresses yet: 0.0 would be a figure that nobody measured.
-        vip_overlap_ms=None,
+        vip_overlap_ms=None if watched is None else _optional(watched.overlap_us),
+        vip_dark_ms=None if watched is None else _each(watched.dark_us),
+        vip_moved_ms=None if watched is None else _each(watched.elsewhere_us),
         restored=seen.restored,
     )
 
@@ -166,6 +174,24 @@ def losses(summary: Summary, audit: OrdersAudit) -> list[str]:
             f"{len(audit.missing)} POSTs were answered and never done, such as {audit.missing[0]}"
         )
     return found
+
+
+def doubts(watched: Watched | None) -> list[str]:
+    """Say what observers saw of the virtual IPs that must not be, and what they did not see."""
+    if watched is None:
+        return []
+    found = [overlap.text for overlap in watched.overlaps[:OVERLAPS_TOLD_MAX]]
+    if more := len(watched.overlaps) - len(found):
+        found.append(f"and {more} times more")
+    return [*found, *(f"not observed: {text}" for text in watched.unobserved)]
+
+
+def _optional(duration_us: Duration | None) -> float | None:
+    return None if duration_us is None else milliseconds(duration_us)
+
+
+def _each(durations: Mapping[str, Duration | None]) -> dict[str, float]:
+    return {name: milliseconds(each) for name, each in durations.items() if each is not None}
 
 
 def _phases(phases: Sequence[PhaseView]) -> dict[str, float]:
@@ -222,6 +248,9 @@ def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
         **{step: [(play["installs_ms"] or {}).get(step) for play in plays] for step in STEPS},
         "recovery_ms": [play["recovery_ms"] for play in plays],
         "outage_ms": [play["outage_ms"] for play in plays],
+        "vip_overlap_ms": [play["vip_overlap_ms"] for play in plays],
+        "vip_dark_ms": [longest(play["vip_dark_ms"]) for play in plays],
+        "vip_moved_ms": [longest(play["vip_moved_ms"]) for play in plays],
         "slowest_ms": [play["requests"]["slowest_ms"] for play in plays],
         "safe_failed": [float(play["requests"]["safe_failed"]) for play in plays],
         "unsafe_failed": [float(play["requests"]["unsafe_failed"]) for play in plays],
@@ -234,6 +263,11 @@ def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
             what: _sum([x for x in values if x is not None]) for what, values in measured.items()
         },
     )
+
+
+def longest(by_vip: Mapping[str, float] | None) -> float | None:
+    """Return the figure of the VIP that fared worst; None where there is none."""
+    return max(by_vip.values(), default=None) if by_vip is not None else None
 
 
 def _sum(values: Sequence[float]) -> Sum | None:

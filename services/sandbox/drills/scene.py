@@ -17,7 +17,9 @@ from services.sandbox.drills import balancers
 from services.sandbox.drills.balancers import Weights
 from services.sandbox.drills.console import Console
 from services.sandbox.errors import DrillError
-from services.sandbox.parts import RECORDS, read_journals
+from services.sandbox.observers.judging import Watched, Window, judge
+from services.sandbox.observers.observations import Asked, Observation, Reader
+from services.sandbox.parts import OBSERVATIONS, RECORDS, read_journals
 from services.sandbox.records import Record, RecordReader
 from shared.clock import Clock
 from shared.cluster import Cluster
@@ -26,6 +28,7 @@ from shared.rules import original
 from shared.settings import load
 
 LOOK_EVERY_US: Duration = 50 * MILLISECOND
+OBSERVED_WITHIN_US: Duration = 2 * SECOND  # observers write twenty times a second
 RECORDS_WITHIN_US: Duration = 10 * SECOND  # the client gives a request up after 2 s
 SETTLED_US: Duration = 500 * MILLISECOND  # no request failed for so long: the start is over
 
@@ -67,6 +70,54 @@ class Clients:
         self.reader.read(lambda _: False)
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
+class Observers:
+    """What was seen of the virtual IPs from outside, one stretch of time after the other."""
+
+    reader: Reader
+    clock: Clock
+    cluster: Cluster
+    _unread: list[Observation] = field(default_factory=list)
+    _begin_at: Instant = 0
+
+    async def take(self, end_at: Instant, fault_at: Instant) -> Watched | None:
+        """Judge what was seen until an instant and not judged before; None without VIPs."""
+        if not self.cluster.vips:
+            return None
+        await self._until(end_at)
+        window = Window(
+            begin_at=self._begin_at,
+            end_at=end_at,
+            fault_at=fault_at,
+            nodes=tuple(self.cluster.nodes),
+            vips=tuple(self.cluster.vips),
+        )
+        found = judge(self._unread, window)
+        self._unread = [each for each in self._unread if _seen_at(each) > end_at]
+        self._begin_at = end_at
+        return found
+
+    async def _until(self, instant: Instant) -> None:
+        """Wait until all that was seen before an instant is written; if not, it is judged so."""
+        give_up_at = self.clock.now() + OBSERVED_WITHIN_US
+        while self.clock.now() < give_up_at:
+            new = self.reader.read()
+            self._unread += new
+            if any(isinstance(each, Asked) and each.at >= instant for each in new):
+                return
+            await self.clock.sleep(LOOK_EVERY_US)
+
+    def drop(self) -> None:
+        """Forget what happened so far: nothing of it is judged."""
+        self.reader.read()
+        self._unread = []
+        self._begin_at = self.clock.now()
+
+
+def _seen_at(observation: Observation) -> Instant:
+    return observation.at if isinstance(observation, Asked) else observation.begin_at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """A running sandbox."""
@@ -75,6 +126,7 @@ class Scene:
     control: ControlClient
     console: Console
     clients: Clients
+    observers: Observers
     cluster: Cluster
     clock: Clock
 
@@ -91,6 +143,9 @@ class Scene:
             control=await ControlClient.connect(folder / SOCKET),
             console=Console(Path(first)),
             clients=Clients(reader=RecordReader(folder / RECORDS), clock=clock),
+            observers=Observers(
+                reader=Reader(folder / OBSERVATIONS), clock=clock, cluster=report.settings.cluster
+            ),
             cluster=report.settings.cluster,
             clock=clock,
         )
@@ -99,6 +154,12 @@ class Scene:
         """Let go of it."""
         self.control.close()
         self.clients.reader.close()
+        self.observers.reader.close()
+
+    def drop(self) -> None:
+        """Forget what clients and observers saw so far: nothing of it is judged."""
+        self.clients.drop()
+        self.observers.drop()
 
     @property
     def original(self) -> Weights:

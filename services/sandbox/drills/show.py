@@ -100,7 +100,7 @@ class Show:
                 for number in range(self.options.repeat):
                     await until_fit(scene, narrator, FIT_WITHIN_US)
                     if not results:
-                        scene.clients.drop()
+                        scene.drop()
                     aims = DRILLS[name].aims(scene.cluster)
                     aim = aims[(place + number) % len(aims)]  # others in turn
                     results.append(await self._play_one(scene, name, aim, narrator))

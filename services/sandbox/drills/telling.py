@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.sandbox.audit import Summary
-from services.sandbox.drills.report import PHASES, DrillResult, Report, milliseconds
+from services.sandbox.drills.report import (
+    PHASES,
+    DrillResult,
+    Report,
+    longest,
+    milliseconds,
+)
 from shared.api import Event, IncidentView
 from shared.instant import Duration
 
@@ -115,9 +121,23 @@ def verdict_line(play: DrillResult, *, colour: bool) -> str:
         f"{play['drill']}: {_requests(requests['sent'], requests['failed'])}"
         f"{_of_them_unsafe(requests['unsafe_failed'])}, "
         f"slowest {requests['slowest_ms']:.0f} ms, outage {play['outage_ms']:.0f} ms, "
+        f"{_of_vips(play)}"
         f"{'restored exactly' if play['restored'] else 'NOT restored'}"
     )
     return f"{painted(style, sign, colour=colour)} {text}"
+
+
+def _of_vips(play: DrillResult) -> str:
+    """Say what observers saw of the virtual IPs; nothing where nothing was seen."""
+    parts = [
+        f"{vip} answered elsewhere after {moved:.0f} ms"
+        for vip, moved in (play["vip_moved_ms"] or {}).items()
+    ]
+    if dark := longest(play["vip_dark_ms"]):
+        parts.append(f"VIPs dark {dark:.0f} ms")
+    if (overlap := play["vip_overlap_ms"]) is not None:
+        parts.append(f"VIP overlap {overlap:.0f} ms")
+    return "".join(f"{part}, " for part in parts)
 
 
 def _of_them_unsafe(count: int) -> str:
@@ -152,6 +172,8 @@ HEADING = (
     "failed",
     "slowest",
     "outage",
+    "dark",
+    "overlap",
     "restored",
 )
 
@@ -184,6 +206,8 @@ def _row(play: DrillResult) -> tuple[str, ...]:
         f"{requests['failed']}",
         _number(requests["slowest_ms"]),
         _number(play["outage_ms"]),
+        _number(longest(play["vip_dark_ms"])),
+        _number(play["vip_overlap_ms"]),
         "exactly" if play["restored"] else "NO",
     )
 

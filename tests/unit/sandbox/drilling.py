@@ -3,6 +3,7 @@
 from services.sandbox.audit import OrdersAudit, Summary
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.report import Seen
+from services.sandbox.observers.judging import Overlap, Span, Watched
 from shared.api import Event, IncidentView, PhaseView
 from shared.instant import MILLISECOND
 
@@ -70,11 +71,25 @@ def audit(*, doubled: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> Or
     return OrdersAudit(answered=10, done=10, doubled=doubled, missing=missing)
 
 
+def watched(*, overlap_ms: int = 0, unobserved: tuple[str, ...] = ()) -> Watched:
+    """Return what observers saw of a VIP that moved."""
+    span = Span(0, overlap_ms * MILLISECOND)
+    both = ("node-a", "node-b")
+    overlap = Overlap(vip="web", span=span, seen_by="guards", holders=both)
+    return Watched(
+        unobserved=unobserved,
+        overlaps=(overlap,) * bool(overlap_ms),
+        dark_us={"web": 310 * MILLISECOND, "api": 0},
+        elsewhere_us={"web": 305 * MILLISECOND, "api": None},
+    )
+
+
 def seen(
     *,
     of: IncidentView | None = None,
     felt: Summary | None = None,
     orders: OrdersAudit | None = None,
+    of_vips: Watched | None = None,
     restored: bool = True,
     findings: tuple[str, ...] = (),
 ) -> Seen:
@@ -86,6 +101,7 @@ def seen(
         incident=of or incident(detect=1, decide=0.5, switch=8, verify=4),
         summary=felt or summary(),
         audit=orders or audit(),
+        watched=of_vips,
         restored=restored,
         findings=findings,
     )

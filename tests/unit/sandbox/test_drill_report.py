@@ -5,7 +5,7 @@ import json
 import pytest
 
 from services.sandbox.drills.report import Seen, report, result, wall_us
-from tests.unit.sandbox.drilling import FAULT_WALL_US, audit, incident, seen, summary
+from tests.unit.sandbox.drilling import FAULT_WALL_US, audit, incident, seen, summary, watched
 
 
 def test_a_drill_in_which_all_went_well_is_ok() -> None:
@@ -27,8 +27,33 @@ def test_a_phase_that_did_not_end_leaves_no_figure() -> None:
     assert (played["noticed_ms"], played["switched_ms"]) == (3, None)
 
 
-def test_nobody_has_measured_an_overlap_of_addresses_yet() -> None:
-    assert result(seen())["vip_overlap_ms"] is None
+def test_without_virtual_ips_nothing_is_said_of_them() -> None:
+    played = result(seen())
+    of_vips = (played["vip_overlap_ms"], played["vip_dark_ms"], played["vip_moved_ms"])
+    assert of_vips == (None, None, None)
+    assert played["ok"]
+
+
+def test_what_observers_saw_of_virtual_ips_is_handed_out() -> None:
+    played = result(seen(of_vips=watched()))
+    assert played["ok"]
+    assert played["vip_overlap_ms"] == 0
+    assert played["vip_dark_ms"] == {"web": 310, "api": 0}
+    assert played["vip_moved_ms"] == {"web": 305}
+
+
+def test_what_was_not_observed_is_no_zero_and_not_ok() -> None:
+    played = result(seen(of_vips=watched(unobserved=("nobody looked at node-a for 999 ms",))))
+    assert not played["ok"]
+    assert played["vip_overlap_ms"] is None
+    assert played["findings"] == ["not observed: nobody looked at node-a for 999 ms"]
+
+
+def test_an_overlap_is_told_and_not_ok() -> None:
+    played = result(seen(of_vips=watched(overlap_ms=7)))
+    assert not played["ok"]
+    assert played["vip_overlap_ms"] == 7
+    assert played["findings"] == ["node-a and node-b both held web for 7.0 ms"]
 
 
 def test_the_time_of_day_is_read_to_the_microsecond() -> None:
