@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from services.arbiter.core.cases import adopted, resumed
+from services.arbiter.core.leases import begun
 from services.arbiter.core.plans import ramp_weight, with_instances
 from services.arbiter.core.state import (
     RAMP_STEPS,
@@ -17,12 +18,19 @@ from services.arbiter.core.state import (
     Standing,
     State,
     Target,
+    Vip,
 )
 from shared.cluster import Cluster, Mode
 from shared.frozen import replace
 from shared.instant import Instant
-from shared.messages.facts import Incident, IncidentState, InstanceState, LeaderChanged
-from shared.messages.traffic import NodeRecord, Plan, Record, Restore
+from shared.messages.facts import (
+    Incident,
+    IncidentState,
+    InstanceState,
+    LeaderChanged,
+    VipMove,
+)
+from shared.messages.traffic import NodeRecord, Placement, Plan, Record, Restore
 from shared.rules import Admission, Rule, original, serving
 
 R = TypeVar("R", Record, NodeRecord)
@@ -51,6 +59,7 @@ def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[Sta
         overrides=newest.overrides if newest else (),
         records=newest.records if newest else (),
         nodes=newest.nodes if newest else (),
+        vips=_placements(cluster, newest, (epoch, 1)),
     )
     over = _over(past)
     records = {(each.service, each.node): _without(each, over) for each in plan.records}
@@ -70,6 +79,11 @@ def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[Sta
         plan=plan,
         command=Restore(plan=plan),
         begun_at=now,
+        ledger=begun(cluster, epoch, now, has_strangers=_has_strangers(cluster, newest)),
+        vips={
+            name: Vip(name=name, since=now, reason=_placed_because(cluster, plan, name))
+            for name in plan.vips
+        },
         sent_at=now,
         touched_at=now,
         trusted_since=now,
@@ -84,6 +98,31 @@ def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[Sta
     state = replace(state, cases=_cases(state, past, now))
     leader = LeaderChanged(arbiter=arbiter, epoch=epoch, reason=f"begins from: {plan.reason}")
     return state, (Order(command=state.command, to=tuple(cluster.nodes)), Say(leader))
+
+
+def _placements(
+    cluster: Cluster, plan: Plan | None, number: tuple[int, int]
+) -> dict[str, Placement]:
+    """Return where VIPs are by the plan in force; those that it does not know are at home."""
+    known = plan.vips if plan is not None else {}
+    return {
+        name: placement
+        if (placement := known.get(name)) is not None and placement.holder in cluster.nodes
+        else Placement(holder=vip.home, term=number)
+        for name, vip in sorted(cluster.vips.items())
+    }
+
+
+def _has_strangers(cluster: Cluster, plan: Plan | None) -> bool:
+    """Whether a VIP was placed on a node that is configured no more, and may be held there."""
+    holders = {each.holder for each in plan.vips.values()} if plan is not None else set()
+    return not holders <= cluster.nodes.keys()
+
+
+def _placed_because(cluster: Cluster, plan: Plan, vip: str) -> str:
+    if plan.vips[vip].holder == cluster.vips[vip].home:
+        return "it is at home"
+    return "the plan in force has it there"
 
 
 def _rules_in_force(cluster: Cluster, plan: Plan | None) -> dict[str, dict[str, Rule]]:
@@ -200,11 +239,34 @@ def _cases(state: State, past: Past, now: Instant) -> dict[str, Case]:
         if incident is not None:
             targets[incident] = (*targets.get(incident, ()), target)
     nodes = {each.incident for each in state.members.values() if each.incident is not None}
+    nodes |= _incidents_of_vips(state, past)
     cases: dict[str, Case] = {}
     for name in sorted({*targets, *nodes}):
         case = adopted(state, name, targets.get(name, ()), now)
         document = past.incidents.get(name)
-        cases[name] = (
-            replace(case, sent_at=now) if document is None else resumed(case, document, now)
+        moved = tuple(
+            VipMove(
+                vip=vip,
+                address=state.cluster.vips[vip].address,
+                before=state.cluster.vips[vip].home,
+                after=placement.holder,
+            )
+            for vip, placement in state.plan.vips.items()
+            if placement.incident == name
         )
+        if document is None:
+            case = replace(case, incident=replace(case.incident, vips=moved), sent_at=now)
+        cases[name] = case if document is None else resumed(case, document, now)
     return cases
+
+
+def _incidents_of_vips(state: State, past: Past) -> set[str]:
+    """Return the open incidents that moved VIPs; one that is home needs a document that says so."""
+    over = _over(past)
+    return {
+        each.incident
+        for vip, each in state.plan.vips.items()
+        if each.incident is not None
+        and each.incident not in over
+        and (each.holder != state.cluster.vips[vip].home or each.incident in past.incidents)
+    }

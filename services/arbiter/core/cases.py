@@ -17,6 +17,7 @@ from shared.messages.facts import (
     IncidentOpened,
     IncidentState,
     IncidentUpdated,
+    VipMove,
 )
 from shared.messages.traffic import Measured
 from shared.rules import Rule
@@ -42,6 +43,9 @@ class Opening:
     owner: str = ""
     not_done: str = ""
     moved: tuple[Target, ...] = ()  # whose rules change; () is found out by looking at all
+    vips: tuple[VipMove, ...] = ()
+    evidence_at: Instant | None = None  # when it was known, where no judgement tells
+    lease_at: Instant | None = None  # when the last lease that had to be awaited had ended
 
 
 def incident_id(state: State, targets: tuple[Target, ...]) -> str:
@@ -81,13 +85,17 @@ def opened(
         after=_rules(after, moved),
         not_done=opening.not_done,
         owner=opening.owner,
+        vips=opening.vips,
     )
     case = Case(
         incident=incident,
         targets=opening.targets,
         number=after.plan.number,
         began_at=began_at,
-        evidence_at=min(max((view.received_at for view in bad), default=now), now),
+        evidence_at=min(
+            max((view.received_at for view in bad), default=opening.evidence_at or now), now
+        ),
+        lease_at=opening.lease_at,
     )
     return replace(after, cases={**after.cases, name: case}), Say(IncidentOpened(incident=incident))
 

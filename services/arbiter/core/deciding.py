@@ -35,11 +35,12 @@ from services.arbiter.core.state import (
     State,
     Tick,
 )
+from services.arbiter.core.vips import beaten, claimed, granted_now, holding, watched
 from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import InstanceState, Situation
 from shared.messages.health import Evidence, Heartbeat, Picture, Verdict
-from shared.messages.leases import LeaseBeat
+from shared.messages.leases import ClaimSeen, Held, LeaseBeat
 from shared.messages.traffic import Applied, Drift, Measured, Refused, Stage
 
 
@@ -69,10 +70,24 @@ def _decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
             return _refused(state, event, now)
         case Applied():
             return _applied(state, event, now)
-        case LeaseBeat():
-            return _lease_beat(state, event, now)
+        case LeaseBeat() | Held() | ClaimSeen():
+            return _of_vips(state, event, now)
         case _:
             return _noted(state, event, now), ()
+
+
+def _of_vips(
+    state: State, event: LeaseBeat | Held | ClaimSeen, now: Instant
+) -> tuple[State, Actions]:
+    match event:
+        case LeaseBeat():
+            return _lease_beat(state, event, now)
+        case Held():
+            return holding(state, event, now)
+        case ClaimSeen():
+            return claimed(state, event, now), ()
+        case _:
+            assert_never(event)
 
 
 def _evidence(state: State, evidence: Evidence, now: Instant) -> tuple[State, Actions]:
@@ -167,11 +182,11 @@ def _beat(state: State, beat: Heartbeat, now: Instant) -> State:
 
 
 def _lease_beat(state: State, beat: LeaseBeat, now: Instant) -> tuple[State, Actions]:
-    """Learn that a node's switcher lives."""
+    """Learn that a node's switcher lives, and answer it."""
     member = state.members.get(beat.node)
     if member is None:
         return state, ()
-    return _with_member(state, replace(member, beat_at=now)), ()
+    return beaten(_with_member(state, replace(member, beat_at=now)), beat, now)
 
 
 def _with_member(state: State, member: Member) -> State:
@@ -250,8 +265,12 @@ def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
     if state.awake:
         state, more = _nodes(state, now)
         actions.extend(more)
+        state, more = watched(state, now)
+        actions.extend(more)
         state, more = _settled(state, now)
         actions.extend(more)
+    state, more = granted_now(state, now)
+    actions.extend(more)
     state, more = _repeated(state, now)
     actions.extend(more)
     state, more = _told(state, now)
@@ -331,6 +350,7 @@ def _told(state: State, now: Instant) -> tuple[State, Actions]:
         return state, ()
     picture: Situation = situation(state, now)
     ready = {(each.service, each.node): each.ready for each in picture.readiness.takeovers}
+    ready |= {("", each.vip): each.ready for each in picture.readiness.vips}
     facts: tuple[Say, ...] = (Say(picture),)
     if ready != state.ready:
         facts = (*facts, Say(picture.readiness))

@@ -28,7 +28,7 @@ All of it is weighed at ticks, and only for a member whose silence is longer tha
 
 from dataclasses import dataclass
 
-from services.arbiter.core.leases import bound_us
+from services.arbiter.core.leases import bound_us, may_hold
 from services.arbiter.core.state import (
     EVIDENCE_AGE_MAX_US,
     LOST_STATES,
@@ -37,7 +37,7 @@ from services.arbiter.core.state import (
     State,
     View,
 )
-from shared.cluster import LEASE_LONGEST_US, LEASE_SHORTEST_US
+from shared.cluster import LEASE_LONGEST_US
 from shared.instant import SECOND, Duration, Instant, milliseconds
 from shared.messages.facts import EvidenceItem, NodeState
 from shared.messages.health import Grade, Sign, Verdict
@@ -83,18 +83,23 @@ def lease_of(state: State, name: str) -> Duration:
     """Return the length of the leases that a node is granted."""
     if name not in state.cluster.nodes:
         return LEASE_LONGEST_US  # the witness holds nothing, so nothing hurries
-    return state.cluster.heartbeat.lease_us or LEASE_SHORTEST_US
+    return state.ledger.lessees[name].length_us
 
 
-def gap_of(state: State, name: str) -> Duration:  # noqa: ARG001 - told by the ledger of leases
+def gap_of(state: State, name: str) -> Duration:
     """Return the longest gap between a node's beats that its lease's length follows."""
-    return 0
+    lessee = state.ledger.lessees.get(name)
+    return lessee.gap_us if lessee is not None else 0
 
 
 def leases_are_over(state: State, member: Member, now: Instant) -> bool:
     """Whether all that a node was ever granted has certainly ended."""
     last_at = member.bus_at if member.bus_at is not None else state.begun_at
-    return now - last_at > bound_us(lease_of(state, member.name))
+    if now - last_at <= bound_us(lease_of(state, member.name)):
+        return False
+    if member.name not in state.cluster.nodes:
+        return True
+    return not any(may_hold(state.ledger, member.name, vip, now) for vip in state.plan.vips)
 
 
 def patience_us(state: State, member: Member) -> Duration:

@@ -130,6 +130,7 @@ def overridden(state: State, instance: Instance) -> bool:
     """Whether a person keeps this instance out."""
     return any(
         item.override.kind in ("maintenance", "failover")
+        and item.override.vip is None
         and item.override.node in (None, instance.node)
         and item.override.service in (None, instance.service)
         for item in state.standing

@@ -58,10 +58,11 @@ class Ledger:
     unknown_until: Instant  # when the longest lease of an earlier arbiter has ended
     every_us: Duration  # between beats
     fixed_us: Duration | None  # the lease's length; None: what the gaps say
+    has_strangers: bool  # the earlier arbiter placed a VIP on a node that we do not know
     lessees: Mapping[str, Lessee]
 
 
-def begun(cluster: Cluster, epoch: int, now: Instant) -> Ledger:
+def begun(cluster: Cluster, epoch: int, now: Instant, *, has_strangers: bool = False) -> Ledger:
     """Return the ledger of an arbiter that knows nothing of what was granted before it."""
     every_us, fixed_us = cluster.heartbeat.every_us, cluster.heartbeat.lease_us
     gap_us = 2 * every_us  # until it is known better
@@ -72,6 +73,7 @@ def begun(cluster: Cluster, epoch: int, now: Instant) -> Ledger:
         unknown_until=now + bound_us(LEASE_LONGEST_US),
         every_us=every_us,
         fixed_us=fixed_us,
+        has_strangers=has_strangers,
         lessees={
             node: Lessee(node=node, gap_us=gap_us, length_us=length_us)
             for node in sorted(cluster.nodes)
@@ -249,6 +251,8 @@ def waits_for(ledger: Ledger, node: str, vip: str, now: Instant) -> str | None:
     # Who has heard our epoch and shows a running lease is the only holder: an earlier arbiter
     # could have granted the VIP to another only after this lease's end.
     is_reported = own.reports_all and end_of(own, vip) > now
+    if ledger.has_strangers and now < ledger.unknown_until and not is_reported:
+        return "a node that is configured no more"
     for name, lessee in ledger.lessees.items():
         if name == node:
             continue
@@ -327,6 +331,7 @@ def deadline(ledger: Ledger, now: Instant) -> Instant | None:
         for _, end in of_vip
         if end > now
     ]
-    if now < ledger.unknown_until and not all(each.reports_all for each in ledger.lessees.values()):
+    is_complete = all(each.reports_all for each in ledger.lessees.values())
+    if now < ledger.unknown_until and (ledger.has_strangers or not is_complete):
         ends.append(ledger.unknown_until)
     return min(ends, default=None)

@@ -131,6 +131,8 @@ def _lost(state: State, member: Member, weighing: Weighing, now: Instant) -> tup
 
 def _relapsed(state: State, member: Member, now: Instant) -> Member:
     """Return a lost member with its relapse counted, if it was lost before and not forgotten."""
+    if member.lost_at is not None and now - member.lost_at <= MERGE_WITHIN_US:
+        return member  # what it lost a moment ago, its addresses, was a sign of this
     lately = member.lost_at is not None and now - member.lost_at < state.cluster.policy.forget_us
     return replace(member, lost_at=now, relapses=member.relapses + 1 if lately else 0)
 

@@ -8,7 +8,7 @@ from shared.cluster import Mode
 from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import InstanceState
-from shared.messages.traffic import Command, NodeRecord, Record
+from shared.messages.traffic import Command, NodeRecord, Placement, Record
 from shared.rules import Admission, Rule
 
 
@@ -133,8 +133,16 @@ def commanded(state: State, kind: type[Command], now: Instant) -> State:
     records = tuple(_record(state, state.instance(target), now) for target in sorted(state.noted))
     overrides = tuple(item.override for item in state.standing)
     nodes = tuple(_node_record(state, name, now) for name in sorted(state.noted_nodes))
-    plan = replace(state.plan, records=records, overrides=overrides, nodes=nodes)
+    vips = {name: _placement(state, each) for name, each in state.plan.vips.items()}
+    plan = replace(state.plan, records=records, overrides=overrides, nodes=nodes, vips=vips)
     return replace(state, plan=plan, command=kind(plan=plan), sent_at=None)
+
+
+def _placement(state: State, placement: Placement) -> Placement:
+    """Return a placement without an incident that is over."""
+    if placement.incident is None or placement.incident in state.cases:
+        return placement
+    return replace(placement, incident=None)
 
 
 def _record(state: State, instance: Instance, now: Instant) -> Record:

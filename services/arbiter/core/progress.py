@@ -1,9 +1,10 @@
 """The course of an incident: timed until verified, marked on its way back, closed at its end.
 
 All instants are this arbiter's own. The phases of the handling follow one another without gaps:
-detect (first sign to the evidence that decided), decide (to the command's sending), switch (to
-the last load balancer's read-back), verify (to the last real request), so they add up to the
-whole. The recovery's phases do the same from then on.
+detect (first sign to the evidence that decided), lease (where a virtual IP had to wait for it to
+end), decide (to the command's sending), switch (to the last load balancer's read-back), verify (to
+the last real request, through its virtual IPs too), so they add up to the whole. The recovery's
+phases do the same from then on.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from services.arbiter.core.cases import counted, is_of_node, put, said
 from services.arbiter.core.detection import gap_of, lease_of
 from services.arbiter.core.state import Case, Say, State
+from services.arbiter.core.vip_cases import away, unanswered
 from shared.frozen import replace
 from shared.instant import Instant, milliseconds
 from shared.messages.facts import (
@@ -70,11 +72,14 @@ def progressed(state: State, name: str, now: Instant) -> tuple[State, tuple[Say,
         return state, ()
     behind = [node for node in present if state.members[node].installed < case.number]
     unproved = [node for node in present if state.members[node].verified < case.number]
+    silent = unanswered(state, case)
     if case.installed_at is None and not behind:
         case = replace(case, installed_at=now)
-    if case.installed_at is not None and not unproved:
+    if case.installed_at is not None and not unproved and not silent:
         return _handled(state, case, now)
     waiting = f"the switcher of {', '.join(behind or unproved)}"
+    if not (behind or unproved):
+        waiting = f"an answer through {silent[0]} on {state.plan.vips[silent[0]].holder}"
     if case == state.cases[name] and case.incident.waiting_for == waiting:
         return state, ()
     incident = replace(case.incident, phases=phases(case), waiting_for=waiting)
@@ -98,8 +103,10 @@ def _handled(state: State, case: Case, now: Instant) -> tuple[State, tuple[Say, 
 
 def phases(case: Case) -> tuple[Phase, ...]:
     """Return the phases that are over; each begins where the one before it ends."""
+    lease = [] if case.lease_at is None else [("lease", case.lease_at)]
     ends = [
         ("detect", case.evidence_at),
+        *lease,
         ("decide", case.sent_at),
         ("switch", case.installed_at),
         ("verify", case.verified_at),
@@ -127,7 +134,7 @@ def _faster(state: State, case: Case, timed: tuple[Phase, ...]) -> str:
         return ""
     if longest.name == "lease" or (longest.name == "detect" and is_of_node(state, case)):
         return f"{share}: {_lease_words(state, case.incident.node)}"
-    if longest.name != "detect":
+    if longest.name != "detect" or not case.targets:
         return share
     probe = state.cluster.services[case.targets[0][0]].probe
     every = milliseconds(probe.every_us)
@@ -164,6 +171,9 @@ def marked(state: State, name: str, phase: str, now: Instant) -> tuple[State, tu
 
 def closable(state: State, case: Case, now: Instant) -> str:
     """Return what still keeps a case from being closed; "" when the original settings are back."""
+    for move in case.incident.vips:
+        if (waiting := away(state, move.vip)) != "":
+            return waiting
     rules = state.plan.services
     for service in sorted({service for service, _ in case.targets}):
         for node, instance in sorted(state.instances[service].items()):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from services.arbiter.core.evidence import identity, judge
 from services.arbiter.core.failing import overridden
 from services.arbiter.core.state import Instance, State
+from services.arbiter.core.vip_views import vip_takeover
 from shared.cluster import Mode
 from shared.instant import SECOND, Instant
 from shared.messages.facts import InstanceState, Readiness, Takeover
@@ -42,7 +43,12 @@ def readiness(state: State, now: Instant) -> Readiness:
                     if takers
                     else _nobody(service, lost, candidates)
                 )
-    return Readiness(ready=all(each.ready for each in takeovers), takeovers=tuple(takeovers))
+    vips = tuple(vip_takeover(state, vip, now) for vip in sorted(state.plan.vips))
+    return Readiness(
+        ready=all(each.ready for each in takeovers) and all(each.ready for each in vips),
+        takeovers=tuple(takeovers),
+        vips=vips,
+    )
 
 
 def _matches(taker: Taker, lost: Taker) -> bool:

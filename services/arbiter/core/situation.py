@@ -7,6 +7,7 @@ from services.arbiter.core.plans import receives
 from services.arbiter.core.readiness import readiness
 from services.arbiter.core.returning import hold_us, obstacle
 from services.arbiter.core.state import ALARMS_MAX, Instance, Member, State
+from services.arbiter.core.vip_views import beliefs, vip_alarms
 from shared.instant import SECOND, Instant
 from shared.messages.facts import InstanceBelief, InstanceState, NodeBelief, Situation
 
@@ -25,7 +26,8 @@ def situation(state: State, now: Instant) -> Situation:
         },
         readiness=readiness(state, now),
         incidents=tuple(sorted(state.cases)),
-        alarms=alarms(state, now)[:ALARMS_MAX],
+        alarms=(*vip_alarms(state, now), *alarms(state, now))[:ALARMS_MAX],
+        vips=beliefs(state, now),
     )
 
 

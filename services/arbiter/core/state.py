@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from services.arbiter.core.leases import Ledger
 from shared.cluster import Cluster
 from shared.instant import MILLISECOND, MINUTE, SECOND, Duration, Instant
 from shared.messages.facts import Incident, InstanceState, NodeState
 from shared.messages.health import Evidence, Heartbeat, Picture
-from shared.messages.leases import LeaseBeat
+from shared.messages.leases import NO_TERM, ClaimSeen, Held, LeaseBeat, Term
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.table import Message
 from shared.messages.traffic import (
@@ -77,6 +78,8 @@ class Asked:
 Event: TypeAlias = (
     Heartbeat
     | LeaseBeat
+    | Held
+    | ClaimSeen
     | Evidence
     | Picture
     | Applied
@@ -218,6 +221,21 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vip:
+    """A virtual IP: what is known of it beyond the plan, which places it, and the ledger."""
+
+    name: str
+    since: Instant  # at its present holder
+    reason: str = ""  # why it is there
+    answered: Term = NO_TERM  # the newest term in which a request through it was answered
+    well_since: Instant | None = None  # away from home: since when its home could have it back
+    asked: bool = False  # a person asked for its return: no hold-down
+    stuck: str = ""  # why nobody can have it although its holder cannot hold it
+    claimed_at: Instant | None = None  # the last time that a stranger announced it
+    claim: str = ""  # in a sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """An override and its end in our own time."""
 
@@ -234,6 +252,7 @@ class Case:
     number: tuple[int, int]  # the plan that handles it
     began_at: Instant
     evidence_at: Instant
+    lease_at: Instant | None = None  # when the last lease that had to be awaited had ended
     sent_at: Instant | None = None
     installed_at: Instant | None = None
     verified_at: Instant | None = None
@@ -253,6 +272,8 @@ class State:
     plan: Plan
     command: Command
     begun_at: Instant
+    ledger: Ledger
+    vips: Mapping[str, Vip] = field(default_factory=dict)
     sent_at: Instant | None = None
     standing: tuple[Standing, ...] = ()
     cases: Mapping[str, Case] = field(default_factory=dict)
@@ -274,6 +295,11 @@ class State:
     def paused(self) -> bool:
         """Whether a person told automation to keep its hands off."""
         return any(item.override.kind is OverrideKind.PAUSE for item in self.standing)
+
+    @property
+    def ears_since(self) -> Instant:
+        """Since when silence has been the others' and not our own deafness."""
+        return max(self.begun_at, self.trusted_since, self.hearing_since)
 
     def instance(self, target: Target) -> Instance:
         """Return the instance of a target."""
