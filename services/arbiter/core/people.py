@@ -1,7 +1,6 @@
 """What people ask: judged against what is safe, carried out, and undone only by people or time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from services.arbiter.core.cases import Opening, amended, incident_id, opened
 from services.arbiter.core.evidence import judge
@@ -19,10 +18,21 @@ from services.arbiter.core.state import (
     Action,
     Actions,
     Asked,
+    Done,
     Instance,
+    Refusal,
     Reply,
     Standing,
     State,
+)
+from services.arbiter.core.vip_requests import (
+    asked_home,
+    away_from,
+    brought_back,
+    emptied,
+    moved_with,
+    sent_away,
+    wrong,
 )
 from shared.cluster import Mode
 from shared.frozen import replace
@@ -34,25 +44,6 @@ from shared.messages.traffic import Drain, Override, OverrideKind, Restore
 
 TEXT_MAX = 200  # of an owner or a reason: it is shown in one line
 OVERRIDE_MIN_US: Duration = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is not carried out."""
-
-    answer: Answer
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a request leads to."""
-
-    state: State
-    actions: Actions
-    text: str
-    incident: str | None = None
-    undo: str = ""
 
 
 def asked(state: State, event: Asked, now: Instant) -> tuple[State, Actions]:
@@ -75,12 +66,18 @@ def asked(state: State, event: Asked, now: Instant) -> tuple[State, Actions]:
         sequence=outcome.state.plan.sequence,
         before=state.plan.services,
         after=outcome.state.plan.services,
+        vips_before=_holders(state),
+        vips_after=_holders(outcome.state),
         undo=outcome.undo,
     )
     reply: Action = Reply(ticket=event.ticket, answer=answer)
     if request.dry_run:
         return state, (reply,)
     return replace(outcome.state, news=True), (*outcome.actions, reply)
+
+
+def _holders(state: State) -> dict[str, str]:
+    return {vip: placement.holder for vip, placement in sorted(state.plan.vips.items())}
 
 
 def postponed(state: State, event: Asked) -> tuple[State, Actions]:
@@ -117,10 +114,12 @@ def _checked(state: State, request: OperatorRequest) -> Refusal | None:
         return Refusal(
             Answer.CHANGED, f"the plan is {now}, no longer {seen}: look again and repeat"
         )
-    return None
+    return wrong(state, request)
 
 
 def _failover(state: State, request: OperatorRequest, now: Instant) -> Done | Refusal:
+    if request.vip is not None:
+        return sent_away(state, request, now)
     targets = _targets(state, request)
     if isinstance(targets, Refusal):
         return targets
@@ -188,15 +187,21 @@ def _out(
     name = incident_id(state, drained)
     standing = replace(standing, override=replace(standing.override, incident=name))
     with_override = replace(state, standing=(*state.standing, standing))
+    to = emptied(with_override, node, request, now) if standing.override.service is None else {}
+    if isinstance(to, Refusal):
+        return to
     changed = tuple(replace(each, incident=each.incident or name) for each in leaving)
     what = f"{_named(standing.override)} is taken out by {request.owner}: {request.reason}"
-    after = planned(with_override, changed, Why(what, name))
-    opening = Opening(targets=drained, cause=request.reason, sentence=what, owner=request.owner)
+    why = Why(what, name)
+    after, moved, facts = moved_with(planned(with_override, changed, why), to, why, now)
+    opening = Opening(
+        targets=drained, cause=request.reason, sentence=what, vips=moved, owner=request.owner
+    )
     after, told = opened(state, after, name, opening, now)
     after, orders = ordered(after, Drain, now)
     back = "maintenance end" if kind is OverrideKind.MAINTENANCE else "failback"
     undo = f"equipoise {back} {_named(standing.override)}"
-    return Done(after, (*orders, told), what, name, undo)
+    return Done(after, (*orders, told, *facts), what, name, undo)
 
 
 def _leaving(state: State, instance: Instance, request: OperatorRequest, now: Instant) -> Instance:
@@ -236,10 +241,14 @@ def _unsafe(
 
 def _failback(state: State, request: OperatorRequest, now: Instant) -> Done | Refusal:
     """End a person's failover, and bring back what waits for a person."""
+    if request.vip is not None:
+        return brought_back(state, request, now)
     kept = tuple(item for item in state.standing if not _ended_by(item.override, request))
     freed = len(kept) < len(state.standing)
     released = replace(state, standing=kept)
     back = _asked_back(released, request)
+    vips = away_from(released, request.node) if request.service is None else ()
+    freed = freed or bool(vips)
     if not back and not freed:
         return Refusal(Answer.WRONG, "nothing that you name is out; see: equipoise status")
     bad = [each for each in back if judge(state, each, now).verdict is not Verdict.HEALTHY]
@@ -259,6 +268,8 @@ def _blocked(state: State, instance: Instance, now: Instant) -> str:
 
 def _ended_by(override: Override, request: OperatorRequest) -> bool:
     if override.kind is not OverrideKind.FAILOVER:
+        return False
+    if override.vip is not None and request.service is not None:
         return False
     return request.node in (None, override.node) and request.service in (None, override.service)
 
@@ -284,11 +295,13 @@ def _returning(
     state: State, request: OperatorRequest, back: tuple[Instance, ...], now: Instant
 ) -> Done:
     changed = tuple(replace(each, asked=True, forced=request.force) for each in back)
-    state = with_instances(state, *changed)
+    vips = away_from(state, request.node) if request.service is None else ()
+    state = asked_home(with_instances(state, *changed), vips)
     incident = next((each.incident for each in changed if each.incident is not None), None)
     if incident is not None and incident in state.cases:
         state = amended(state, incident, waiting_for="its return")
-    names = ", ".join(f"{each.service}/{each.node}" for each in changed) or "nothing more"
+    names = ", ".join((*(f"{each.service}/{each.node}" for each in changed), *vips))
+    names = names or "nothing more"
     state, orders = _said_again(state, f"{request.owner} asked for failback: {request.reason}", now)
     return Done(state, orders, f"on the way back: {names}", incident)
 
@@ -348,11 +361,14 @@ def _stands(state: State, override: Override) -> bool:
     return any(
         (item.override.kind, item.override.service, item.override.node)
         == (override.kind, override.service, override.node)
+        and item.override.vip is None
         for item in state.standing
     )
 
 
 def _named(override: Override) -> str:
+    if override.vip is not None:
+        return override.vip
     return "/".join(name for name in (override.service, override.node) if name is not None)
 
 
@@ -371,8 +387,12 @@ def expired(state: State, now: Instant) -> tuple[State, Actions]:
             owner=item.override.owner,
             reason="its time is over",
         )
-        if item.override.kind is not OverrideKind.PAUSE:
+        if item.override.vip is not None:
+            released = asked_home(released, {item.override.vip} & released.vips.keys())
+        elif item.override.kind is not OverrideKind.PAUSE:
             changed = tuple(replace(i, asked=True) for i in _asked_back(released, request))
             released = with_instances(released, *changed)
+            if item.override.service is None:
+                released = asked_home(released, away_from(released, item.override.node))
     after, orders = _said_again(released, f"the override of {names} has ended", now)
     return _all_looked_at(after), orders

@@ -10,7 +10,7 @@ from shared.instant import MILLISECOND, MINUTE, SECOND, Duration, Instant
 from shared.messages.facts import Incident, InstanceState, NodeState
 from shared.messages.health import Evidence, Heartbeat, Picture
 from shared.messages.leases import NO_TERM, ClaimSeen, Held, LeaseBeat, Term
-from shared.messages.operator import OperatorAnswer, OperatorRequest
+from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
 from shared.messages.table import Message
 from shared.messages.traffic import (
     Applied,
@@ -314,3 +314,22 @@ class State:
             and now - at <= PRESENCE_US
             and not self.members[name].is_lost
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a person's request is not carried out."""
+
+    answer: Answer
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a person's request leads to."""
+
+    state: State
+    actions: Actions
+    text: str
+    incident: str | None = None
+    undo: str = ""
