@@ -7,7 +7,7 @@ from typing import Any, assert_never, cast
 
 from services.arbiter.adapters.incident_spans import IncidentSpans
 from services.arbiter.adapters.plans_in_force import found
-from services.arbiter.core import decide, start
+from services.arbiter.core import decide, start, wakes_at
 from services.arbiter.core.state import (
     TICK_US,
     Action,
@@ -25,9 +25,9 @@ from services.arbiter.core.state import (
 )
 from shared.bus import Received
 from shared.errors import BusError
-from shared.instant import SECOND, Duration
+from shared.instant import SECOND, Duration, Instant
 from shared.messages.health import Evidence, Heartbeat, Picture
-from shared.messages.leases import LeaseBeat
+from shared.messages.leases import ClaimSeen, Held, LeaseBeat
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
 from shared.messages.table import BY_MESSAGE, Message
 from shared.messages.traffic import Applied, Drift, Measured, Recall, Recalled, Refused
@@ -38,6 +38,8 @@ HEARD: tuple[type[Message], ...] = (
     Picture,
     Heartbeat,
     LeaseBeat,
+    Held,
+    ClaimSeen,
     Applied,
     Measured,
     Refused,
@@ -179,8 +181,17 @@ class Arbiter:
         due = clock.now()
         while True:
             due = max(due + TICK_US, clock.now())
-            await clock.sleep(due - clock.now())
-            self._put(Tick(wall_us=clock.wall()))
+            await self._until(due)
+
+    async def _until(self, due: Instant) -> None:
+        """Tick at `due`, and before it whenever a lease has just ended that somebody waits for."""
+        clock = self._base.clock
+        while (now := clock.now()) < due:
+            end = wakes_at(self._state, now) if self._state is not None else None
+            await clock.sleep(min(due, end or due) - now)
+            if clock.now() < due:
+                self._put(Tick(wall_us=clock.wall()))
+        self._put(Tick(wall_us=clock.wall()))
 
     def _hear(self, received: Received) -> None:
         self._put(cast("Event", received.message))  # only what HEARD names is subscribed

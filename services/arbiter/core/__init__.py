@@ -22,5 +22,6 @@ An instance's way (`InstanceState`):
 
 from services.arbiter.core.begin import Past, start
 from services.arbiter.core.deciding import decide
+from services.arbiter.core.vips import wakes_at
 
-__all__ = ["Past", "decide", "start"]
+__all__ = ["Past", "decide", "start", "wakes_at"]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from services.arbiter.core.cases import Opening, incident_id, opened
+from services.arbiter.core.homecoming import came_home, obstacle
 from services.arbiter.core.placing import (
     Move,
     chosen,
@@ -15,7 +16,6 @@ from services.arbiter.core.placing import (
 from services.arbiter.core.plans import Why, planned
 from services.arbiter.core.returning import ordered
 from services.arbiter.core.state import Actions, Done, Refusal, Say, Standing, State
-from services.arbiter.core.vips import came_home, obstacle
 from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.facts import VipMove

@@ -1,5 +1,6 @@
 """Virtual IPs as people are shown them: where they stand, who could take them, what is wrong."""
 
+from services.arbiter.core.homecoming import obstacle
 from services.arbiter.core.leases import (
     GUARD_BEATS_MAX,
     Lessee,
@@ -12,7 +13,6 @@ from services.arbiter.core.leases import (
 from services.arbiter.core.placing import chosen, is_free, kept_off, lost, nobody, ranked, unable
 from services.arbiter.core.state import PRESENCE_US, State
 from services.arbiter.core.vip_cases import is_answered
-from services.arbiter.core.vips import obstacle
 from shared.instant import MINUTE, Duration, Instant
 from shared.messages.facts import VipBelief, VipState, VipTakeover
 
