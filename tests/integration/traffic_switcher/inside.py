@@ -18,13 +18,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from services.traffic_switcher.adapters import libnftables
 from services.traffic_switcher.adapters.guard import NftGuard
-from services.traffic_switcher.adapters.libnftables import Libnftables
+from shared import libnftables
 from shared.clock import SystemClock
 from shared.cluster import Cluster, VirtualIp
 from shared.errors import EquipoiseError
 from shared.instant import MILLISECOND, SECOND
+from shared.libnftables import Libnftables
 from tests.unit.traffic_switcher.play import cluster
 
 ARP = 0x0806

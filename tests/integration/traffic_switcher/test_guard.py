@@ -10,7 +10,7 @@ import pytest
 
 from services.traffic_switcher.adapters.ports import PERMIT_US
 from shared.clock import SystemClock
-from shared.errors import SwitchError
+from shared.errors import MachineError, SwitchError
 from shared.instant import MILLISECOND, SECOND, Duration
 from tests.integration.traffic_switcher.namespaces import (
     WITHIN_MS,
@@ -56,8 +56,17 @@ class Scene:
         for name, node in (("a", self.a), ("b", self.b)):
             node.host.ask("guard", VIPS)
             node.host.ask("serves", PORT, name)
+        self._wire_nodes()
         self._until(lambda: self.client.ask("pings", "10.78.0.11", WITHIN_MS))
         self._until(lambda: self.client.ask("pings", "fd78::12", WITHIN_MS))
+
+    def _wire_nodes(self) -> None:
+        """Give the nodes a network of their own, as the cluster's may be."""
+        peer = ("peer", "name", "eth1", "netns", str(self.b.host.pid))
+        self.a.host.ip("link", "add", "eth1", "type", "veth", *peer)
+        for node, address in ((self.a, "10.77.0.11/24"), (self.b, "10.77.0.12/24")):
+            node.host.ip("addr", "add", address, "dev", "eth1")
+            node.host.ip("link", "set", "eth1", "up")
 
     def reset(self) -> None:
         """Close everything, and let the client forget who answered before."""
@@ -314,14 +323,17 @@ def test_a_lease_ends_the_draining_that_was_before_it(scene: Scene) -> None:
     assert scene.says("drained", "two") == "silence"
 
 
-@pytest.mark.parametrize("address", BOTH)
-def test_an_open_connection_outlives_a_move(scene: Scene, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "previous"),
+    [(WEB, "10.78.0.11"), (WEB, "10.77.0.11"), (WEB6, "fd78::11")],
+    ids=["by the clients' network", "by the cluster's network", "IPv6"],
+)
+def test_an_open_connection_outlives_a_move(scene: Scene, address: str, previous: str) -> None:
     a, b = scene.a, scene.b
     a.hold(address)
     scene.point_at(a, address)
     assert scene.connects("old", address)
     assert scene.says("old", "one") == "a one"
-    previous = "10.78.0.11" if address == WEB else "fd78::11"
     a.guard.close(address, drain_us=5 * SECOND)
     b.guard.hand_over(address, to=previous, for_us=5 * SECOND)
     b.hold(address)
@@ -371,6 +383,8 @@ def test_two_addresses_are_handed_over_and_kept_each_for_itself(scene: Scene) ->
 def test_nothing_is_handed_over_to_where_no_network_is(scene: Scene) -> None:
     with pytest.raises(SwitchError, match=r"192\.0\.2\.1 is in no network of this machine"):
         scene.b.guard.hand_over(WEB, to="192.0.2.1", for_us=SECOND)
+    with pytest.raises(SwitchError, match=r"not handed over to 10\.77\.0\.11: another version"):
+        scene.b.guard.hand_over(WEB6, to="10.77.0.11", for_us=SECOND)
 
 
 FOREIGN = """table ip nat {
@@ -471,6 +485,16 @@ def test_the_guard_of_packet_sockets_follows_a_renamed_interface(scene: Scene) -
         host.ip("addr", "replace", "fd78::12/64", "dev", "eth0", "nodad")
         host.ip("addr", "replace", f"{WEB6}/64", "dev", "eth0", "nodad")
         host.ip("link", "set", "eth0", "up")
+
+
+def test_who_has_no_right_is_told_so_at_once() -> None:
+    # Root of a user namespace that does not own the network namespace it is in.
+    powerless = Host.begin("unshare", "--user", "--map-root-user")
+    try:
+        with pytest.raises(MachineError, match="give it CAP_NET_ADMIN, or run it as root"):
+            powerless.ask("nft", "list tables")
+    finally:
+        powerless.end()
 
 
 def test_a_guard_that_was_never_made_does_not_pass_for_one(stage: Scene) -> None:
