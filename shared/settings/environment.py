@@ -33,6 +33,7 @@ OUTSIDE: Mapping[str, str] = {
     "EQUIPOISE_RUN_DIR": "Sockets, and what a restart may lose. Default: `/run/equipoise`.",
     "EQUIPOISE_STATE_DIR": "What a restart must find again. Default: `/var/lib/equipoise`.",
     "EQUIPOISE_HAPROXY": "The program that checks HAProxy's configuration. Default: in the PATH.",
+    "EQUIPOISE_LIBNFTABLES": "The library that guards virtual IPs. Default: the system's.",
     "EQUIPOISE_API": "Where the command line finds the console.",
     "EQUIPOISE_CONTEXT": "Which of several clusters the command line means.",
 }

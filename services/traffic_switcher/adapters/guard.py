@@ -22,7 +22,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from services.traffic_switcher.adapters.libnftables import AbsentError
 from services.traffic_switcher.adapters.nft_generation import RuleGeneration
 from services.traffic_switcher.adapters.ports import PERMIT_US
 from services.traffic_switcher.core import connected, nft_listing, nft_words
@@ -32,6 +31,7 @@ from shared.clock import Clock
 from shared.cluster import Cluster
 from shared.errors import SwitchError
 from shared.instant import SECOND, Duration, Instant
+from shared.libnftables import AbsentError
 
 NETWORKS = Path("/proc/net")
 RENEWALS_MAX = 3  # of one lease, each because the one before took too long
@@ -41,7 +41,7 @@ NEVER = -1  # no generation of rules has this number
 
 
 class Kernel(Protocol):
-    """What takes our words: `adapters.libnftables.Libnftables`."""
+    """What takes our words: `shared.libnftables.Libnftables`."""
 
     def run(self, text: str) -> str:
         """Hand over one transaction, or questions, and return what is answered."""
@@ -111,6 +111,8 @@ class NftGuard:
 
     def hand_over(self, address: str, *, to: str, for_us: Duration) -> None:
         """Pass on to `to` what belongs to no connection begun here; to be set before `renew`."""
+        if nft_words.family_of(to) != nft_words.family_of(address):
+            raise SwitchError(f"{address} is not handed over to {to}: another version of IP")
         interface = connected.interface_of(to, _networks())
         if interface is None:
             raise SwitchError(

@@ -30,7 +30,8 @@ class Guard(Protocol):
     def renew(self, token: int, rests: Mapping[str, Duration]) -> bool:
         """Open the guard of these VIPs for so long, if the permit still stands; it is used up.
 
-        One transaction. False: the permit had run out, and the kernel changed nothing.
+        One transaction. False: the permit had run out, and the kernel changed nothing; or it
+        took so long that the lease could have outlived its time, and these VIPs are closed.
         """
 
     def close(self, address: str, *, drain_us: Duration = 0) -> None:

@@ -86,6 +86,18 @@ def test_root_installs_what_is_missing_and_others_are_told_the_line_to_run(proje
     assert asked.read_text().splitlines() == [install, "update", install]
 
 
+def test_what_guards_virtual_ips_is_installed_by_who_may(project: Path) -> None:
+    asked = project / "asked"
+    program(project, "python3", 'case "$2" in *CDLL*) exit 1;; *ensurepip*) ;; *) echo 3.12;; esac')
+    program(project, "apt-get", f'echo "$@" >>{asked}; exit 1')
+    program(project, "sudo", '[[ $1 == -n ]] && shift; exec "$@"')
+    result = setup(project)
+    assert result.returncode == MACHINE_LACKS
+    assert "apt-get could not install libnftables1" in result.stderr
+    install = "install --yes --no-install-recommends libnftables1"
+    assert asked.read_text().splitlines() == [install, "update", install]
+
+
 def test_a_failed_installation_leaves_no_environment(project: Path) -> None:
     # A real Python makes the environment; its pip then fails, since the project is not there.
     program(project, "python3", f'exec {sys.executable} "$@"')

@@ -49,37 +49,34 @@ class Libnftables:
         return answer.decode("utf-8", "replace")
 
 
-def find(environ: Mapping[str, str], prefix: Path = OF_ENVIRONMENT) -> Libnftables:
-    """Load the library that the environment names, the system's, or our environment's own."""
+def find(environ: Mapping[str, str], own: Path = OF_ENVIRONMENT) -> Libnftables:
+    """Load the library that `EQUIPOISE_LIBNFTABLES` names, the system's, or our own copy."""
     named = environ.get(NAMED_BY, "")
     if named:
         return Libnftables(_load(Path(named), f"{NAMED_BY} is {named}, which"))
     try:
         return Libnftables(CDLL(NAME))
     except OSError as error:
-        if not (prefix / NAME).exists():
+        if not (own / NAME).exists():
             raise MachineError(
-                f"libnftables is missing, and without it no virtual IP can be guarded ({error});"
-                " install it (Debian and Ubuntu: sudo apt-get install libnftables1), run `make"
-                f" setup`, or set {NAMED_BY} to the path of {NAME}"
+                f"libnftables, which guards virtual IPs in the kernel, is missing ({error}):"
+                " install it (Debian and Ubuntu: sudo apt-get install libnftables1), or set"
+                f" {NAMED_BY} to the path of {NAME}"
             ) from error
-    return Libnftables(_load(prefix / NAME, f"{prefix / NAME}"))
+    return Libnftables(_load(own / NAME, f"{own / NAME}"))
 
 
 def _load(path: Path, whose: str) -> CDLL:
-    """Load a library from a folder of its own, and those beside it that it needs first."""
-    for _ in range(len(beside := _beside(path))):
+    """Load a library, and before it those that lie beside it and that it may need."""
+    beside = sorted(each for each in path.parent.glob("lib*.so.*") if each != path)
+    if path.parent.name != OF_ENVIRONMENT.name:
+        beside = []  # a folder of the system: it has its own order
+    for _ in range(len(beside)):
         beside = [each for each in beside if not _loads(each)]
     try:
         return CDLL(str(path))
     except OSError as error:
         raise MachineError(f"{whose} cannot be loaded: {error}") from error
-
-
-def _beside(path: Path) -> list[Path]:
-    if path.parent != OF_ENVIRONMENT and path.parent.name != OF_ENVIRONMENT.name:
-        return []
-    return sorted(each for each in path.parent.glob("lib*.so.*") if each != path)
 
 
 def _loads(path: Path) -> bool:
