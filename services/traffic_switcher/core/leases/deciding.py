@@ -141,7 +141,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
     state: State, event: Event, now: Instant
 ) -> Decided:
     match event:
-        case Tick() | NotRenewed():
+        case Tick():
             return state, ()
         case Heard():
             return granting.heard(state, event.grant, now)
@@ -153,6 +153,8 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
             return fitness.not_stood(state, event.detail, now), ()
         case Renewed():
             return taking.renewed(state, event.ends, now)
+        case NotRenewed():
+            return taking.not_renewed(state), ()
         case Closed():
             return releasing.closed(state, event.vip, now), ()
         case GuardShown():

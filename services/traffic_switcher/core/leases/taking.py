@@ -49,6 +49,15 @@ def renewed(state: State, ends: Mapping[str, Instant], now: Instant) -> Decided:
     return state, tuple(actions)
 
 
+def not_renewed(state: State) -> State:
+    """Be unsure of what the kernel has of these leases, until it is asked."""
+    vips = {
+        name: replace(vip, committed_ends_at=0) if vip.committed_ends_at < vip.ends_at else vip
+        for name, vip in state.vips.items()
+    }
+    return replace(state, vips=vips)
+
+
 def address_taken(state: State, event: AddressTaken, now: Instant) -> Decided:
     """Tell everybody, when it is there for the first time in this term."""
     name, vip = event.vip, state.vips[event.vip]

@@ -6,7 +6,7 @@ for an answer is a task of its own, which ends in an event.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
@@ -36,6 +36,7 @@ from services.traffic_switcher.core.state import (
     Verified,
     Verify,
 )
+from services.traffic_switcher.shell.spans import record
 from shared.bus import Received
 from shared.cluster import Service
 from shared.errors import BusError, StateError, SwitchError
@@ -45,6 +46,7 @@ from shared.messages.traffic import (
     Drain,
     Failback,
     Failover,
+    Plan,
     Recall,
     Recalled,
     Restore,
@@ -85,12 +87,20 @@ class _Failed:
 class Switcher:
     """One task owns the state; everything else puts events on its queue."""
 
-    def __init__(self, base: Base, *, driver: Driver, store: Store, requests: Requests) -> None:
+    def __init__(
+        self,
+        base: Base,
+        *,
+        driver: Driver,
+        store: Store,
+        requests: Requests,
+    ) -> None:
         self._base = base
         self._node = base.settings.member
         self._driver = driver
         self._store = store
         self._requests = requests
+        self._told: Callable[[Plan], None] | None = None
         # Its length is bounded: by COMMANDS_MAX, and because everything else is under way once.
         self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue()
         self._is_ready = False
@@ -98,6 +108,15 @@ class Switcher:
         self._verification: asyncio.Task[None] | None = None
         self._story = Story(base.log)
         self._state = self._begin()
+
+    @property
+    def plan(self) -> Plan | None:
+        """The newest persisted plan."""
+        return self._state.memory.plan
+
+    def tell(self, told: Callable[[Plan], None]) -> None:
+        """Tell somebody of every plan as soon as it is persisted."""
+        self._told = told
 
     async def run(self) -> None:
         """Follow the newest plan until told to stop; traffic stays as it is then."""
@@ -154,7 +173,7 @@ class Switcher:
 
     async def _recall(self, received: Received) -> Message:
         assert isinstance(received.message, Recall)
-        return Recalled(node=self._node, plan=self._state.memory.plan)
+        return Recalled(node=self._node, plan=self.plan)
 
     # -- actions -------------------------------------------------------------------------
 
@@ -166,7 +185,7 @@ class Switcher:
                 self._story.said(action.message)
                 await self._base.bus.publish(action.message)
             case Trace():
-                self._trace(action)
+                record(self._base, action)
             case Read() | Apply() | Prepare() | Verify():
                 self._launch(action)
             case _:
@@ -194,6 +213,9 @@ class Switcher:
             self._store.write(memory)
         except StateError as error:
             return NotPersisted(memory.fence, str(error))
+        is_new = memory.fence > self._state.memory.fence
+        if self._told is not None and memory.plan is not None and is_new:
+            self._told(memory.plan)
         return Persisted(memory.fence)
 
     async def _read(self, action: Read) -> None:
@@ -226,19 +248,6 @@ class Switcher:
         services = tuple(cluster.services[name] for name in sorted(action.rules))
         outcomes = await self._requests.verify(services, action.rules)
         self._put(Verified(action.number, outcomes))
-
-    def _trace(self, trace: Trace) -> None:
-        clock = self._base.clock
-        wall_offset_us = clock.wall() - clock.now()
-        self._base.telemetry.record(
-            name=trace.name,
-            incident=trace.incident,
-            begin_wall_us=trace.begin_at + wall_offset_us,
-            end_wall_us=trace.end_at + wall_offset_us,
-            parent=trace.parent,
-            key=trace.key,
-            attributes=trace.attributes,
-        )
 
     # -- tasks ---------------------------------------------------------------------------
 

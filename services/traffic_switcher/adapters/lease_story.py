@@ -1,0 +1,68 @@
+"""Writes the story of this node's VIPs to the log: a line for each thing that happened."""
+
+from services.traffic_switcher.adapters.story import Story
+from shared.log import Log
+from shared.messages.leases import ClaimSeen, Held, Holding, LeaseBeat
+from shared.messages.table import Message
+
+
+class LeaseStory:
+    """What every beat repeats is written once, when it begins and when it ends."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._others = Story(log)
+        self._known: dict[str, str] = {}
+
+    def said(self, message: Message) -> None:
+        """Write what became of a VIP, and what a beat says that the one before did not."""
+        match message:
+            case LeaseBeat():
+                self._beat(message)
+            case Held():
+                ends = message.holding is Holding.LAPSED
+                write = self._log.warning if ends else self._log.info
+                write(
+                    f"vip_{message.holding}",
+                    vip=message.vip,
+                    epoch=message.term[0],
+                    sequence=message.term[1],
+                    because=message.reason,
+                    guard_us=message.guard_us,
+                    address_us=message.address_us,
+                )
+            case ClaimSeen():
+                self._log.warning(
+                    "vip_claimed",
+                    vip=message.vip,
+                    by=message.hardware,
+                    interface=message.interface,
+                    seen=message.seen,
+                )
+            case _:
+                self._others.said(message)
+
+    def persisted(self, fault: str) -> None:
+        """Write that floors cannot be persisted, or can again."""
+        self._changed("persisting of floors", fault)
+
+    def not_done(self, what: str, vip: str, because: str) -> None:
+        """Write what was tried in vain; once for the same reason."""
+        self._changed(f"{what} of {vip}", because)
+
+    def _beat(self, beat: LeaseBeat) -> None:
+        self._changed("guard", beat.guard_detail)
+        self._changed("load balancer", beat.balancer)
+        for name, hold in beat.vips.items():
+            # What the guard lacks was said already.
+            self._changed(name, "" if hold.unfit == beat.guard_detail else hold.unfit)
+
+    def _changed(self, what: str, now: str) -> None:
+        before = self._known.get(what, "")
+        if now == before:
+            return
+        self._known[what] = now
+        if now:
+            self._log.warning("not_able", what=what, because=now)
+        else:
+            self._log.info("able_again", what=what)

@@ -1,0 +1,364 @@
+"""Feeds the core of leases with what is heard and with time, and carries out what it decides.
+
+The kernel and the disk are asked on the loop, on purpose: each takes a fraction of a millisecond,
+and nothing may come between what the core decided and what is done. What takes longer, netlink
+and requests, is done beside it and ends in an event. Nothing here waits for the load balancer.
+"""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from services.traffic_switcher.adapters.lease_story import LeaseStory
+from services.traffic_switcher.adapters.ports import (
+    Addresses,
+    Announcer,
+    BalancerWatch,
+    Guard,
+)
+from services.traffic_switcher.core.leases import Beginning, deadline, decide, is_over, start
+from services.traffic_switcher.core.leases.state import (
+    Action,
+    Announce,
+    Answered,
+    Ask,
+    BalancerChanged,
+    Beat,
+    Claimed,
+    Closed,
+    CloseGuard,
+    DropAddress,
+    Event,
+    FloorsNotPersisted,
+    FloorsPersisted,
+    ForgetFlows,
+    GuardBroken,
+    GuardShown,
+    HandOver,
+    Heard,
+    Keep,
+    Leaving,
+    Look,
+    LookAround,
+    Memory,
+    NotAnswered,
+    NotRenewed,
+    NotStood,
+    PersistFloors,
+    PlacesChanged,
+    PlanInForce,
+    Renew,
+    Renewed,
+    Stand,
+    State,
+    Stood,
+    TakeAddress,
+    Tick,
+)
+from services.traffic_switcher.core.state import Say, Trace
+from services.traffic_switcher.shell.hands import Hands
+from services.traffic_switcher.shell.renewing import renew
+from services.traffic_switcher.shell.spans import record
+from services.traffic_switcher.shell.switcher import Requests
+from shared.bus import Received
+from shared.errors import MachineError, StateError, SwitchError
+from shared.instant import MILLISECOND, SECOND, Duration
+from shared.messages.leases import Grant
+from shared.messages.table import Message
+from shared.messages.traffic import Plan
+from shared.rules import Admission, Rule
+from shared.runtime import Base
+
+# Beats are answered one by one, 20 a second; what does not fit is dropped, and comes again.
+WAITING_MAX = 1_000
+# A leaving node has closed its guard by then; this is for the words and the addresses.
+LEAVE_WITHIN_US: Duration = 300 * MILLISECOND
+BEING_STOPPED = "this switcher is being stopped"
+
+
+class Store(Protocol):
+    """Where floors and epoch are persisted."""
+
+    def remembered(self) -> tuple[Memory | None, tuple[str, ...]]:
+        """Return what is certain, and what was wrong with what is not."""
+
+    def write(self, content: Memory) -> None:
+        """Return only when it is safe; raise `StateError` if it is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What holding a VIP needs of the machine."""
+
+    # Made when it is to stand: what it needs may be missing, and be installed while we run.
+    guard: Callable[[], Guard]
+    addresses: Addresses
+    announcer: Announcer
+    balancer: BalancerWatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A task of ours has failed with a mistake of ours."""
+
+    error: BaseException
+
+
+class LeaseKeeper:
+    """One task owns the state; everything else puts events on its queue."""
+
+    def __init__(
+        self,
+        base: Base,
+        *,
+        machine: Machine,
+        store: Store,
+        requests: Callable[[str], Requests],
+        persisted: Plan | None,
+    ) -> None:
+        self._base = base
+        self._cluster = base.settings.cluster
+        self._machine = machine
+        self._store = store
+        self._requests = requests  # at an address
+        self._addresses = {name: vip.address for name, vip in self._cluster.vips.items()}
+        self._names = {address: name for name, address in self._addresses.items()}
+        self._hands = Hands(machine.addresses, self._addresses, base.clock, base.log)
+        self._guard: Guard | None = None
+        self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asked = 0
+        self._story = LeaseStory(base.log)
+        self._state = self._begin(persisted)
+
+    def plan_in_force(self, plan: Plan) -> None:
+        """Hear of a plan that was persisted."""
+        self._queue.put_nowait(PlanInForce(plan))
+
+    async def run(self) -> None:
+        """Hold what is granted until told to stop, then let go of it."""
+        await self._feed(Tick())
+        self._listen()
+        self._keep(self._hands.work(lambda: self._put(PlacesChanged()), self._put))
+        self._keep(self._machine.balancer.run(lambda why: self._put(BalancerChanged(why))))
+        await self._base.bus.subscribe(f"grant.{self._base.settings.member}", self._hear)
+        self._keep(self._wake_at_end())
+        try:
+            while not self._base.stopping.is_set():
+                await self._turn()
+            await self._leave()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._machine.announcer.close()
+            await self._hands.close()
+
+    # -- events --------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        """Wait for an event, or until something is due."""
+        wait_us = max(deadline(self._state) - self._base.clock.now(), 0)
+        event: Event | _Failed = Tick()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_us / SECOND):
+                event = await self._queue.get()
+        if isinstance(event, _Failed):
+            raise event.error
+        await self._feed(event)
+
+    async def _feed(self, event: Event) -> None:
+        """Let an event happen, and what follows from it at once, in order."""
+        waiting = deque([event])
+        while waiting:
+            now = self._base.clock.now()
+            self._state, actions = decide(self._state, waiting.popleft(), now)
+            for action in actions:
+                followed = await self._perform(action)
+                if followed is not None:
+                    waiting.append(followed)
+
+    def _hear(self, received: Received) -> None:
+        if not isinstance(received.message, Grant):
+            return
+        if self._queue.qsize() >= WAITING_MAX:
+            self._base.log.warning("grant_dropped", because=f"{WAITING_MAX} are waiting")
+            return
+        self._put(Heard(received.message))
+
+    def _put(self, event: Event | _Failed) -> None:
+        self._queue.put_nowait(event)
+
+    def _listen(self) -> None:
+        try:
+            self._machine.announcer.listen(self._claimed)
+        except SwitchError as error:
+            self._base.log.warning("claims_not_heard", because=str(error))
+
+    def _claimed(self, address: str, hardware: str, interface: str) -> None:
+        if self._queue.qsize() < WAITING_MAX:
+            self._put(Claimed(self._names[address], hardware, interface))
+
+    # -- actions -------------------------------------------------------------------------
+
+    async def _perform(  # noqa: C901, PLR0912 - the table of actions
+        self, action: Action
+    ) -> Event | None:
+        match action:
+            case Stand() | Look() | Renew() | CloseGuard():
+                return self._at_guard(action)
+            case HandOver() | Keep() | Announce():
+                self._try(action)
+            case TakeAddress() | DropAddress() | ForgetFlows() | LookAround():
+                self._hands.wish(action)
+            case PersistFloors():
+                return self._persist(action.memory)
+            case Beat():
+                await self._say(action.beat)
+            case Ask():
+                self._ask(action)
+            case Say():
+                await self._say(action.message)
+            case Trace():
+                record(self._base, action)
+            case _:
+                assert_never(action)
+        return None
+
+    def _at_guard(self, action: Stand | Look | Renew | CloseGuard) -> Event:
+        try:
+            return self._commit(action)
+        except (SwitchError, MachineError) as error:
+            return NotStood(str(error)) if isinstance(action, Stand) else GuardBroken(str(error))
+
+    def _commit(self, action: Stand | Look | Renew | CloseGuard) -> Event:
+        if self._guard is None:
+            self._guard = self._machine.guard()
+        match action:
+            case Stand():
+                self._guard.stand()
+                return Stood()
+            case Look():
+                rests = self._guard.shows()
+                return GuardShown({self._names[at]: us for at, us in rests.items()})
+            case Renew():
+                return self._renew(self._guard, action.ends)
+            case CloseGuard():
+                self._guard.close(self._addresses[action.vip], drain_us=action.drain_us)
+                return Closed(action.vip)
+            case _:
+                assert_never(action)
+
+    def _renew(self, guard: Guard, ends: Mapping[str, int]) -> Event:
+        of_addresses = {self._addresses[name]: end for name, end in ends.items()}
+        done = renew(guard, self._base.clock, secrets.randbits(32), of_addresses)
+        renewed = {name: end for name, end in ends.items() if self._addresses[name] in done}
+        return Renewed(renewed) if renewed else NotRenewed()
+
+    def _try(self, action: HandOver | Keep | Announce) -> None:
+        """Do what makes a move gentler or faster; without it the VIP is held all the same."""
+        try:
+            self._do_if_possible(action)
+        except (SwitchError, MachineError) as error:
+            self._story.not_done(type(action).__name__, action.vip, str(error))
+
+    def _do_if_possible(self, action: HandOver | Keep | Announce) -> None:
+        address = self._addresses[action.vip]
+        assert self._guard is not None
+        match action:
+            case HandOver():
+                self._guard.hand_over(address, to=action.to, for_us=action.for_us)
+            case Keep():
+                self._guard.keep(address)
+            case Announce():
+                # This process may have been stopped since it was decided.
+                if self._is_held(action.vip):
+                    self._machine.announcer.announce(address, action.interface)
+            case _:
+                assert_never(action)
+
+    def _is_held(self, name: str) -> bool:
+        return self._base.clock.now() < self._state.vips[name].ends_at
+
+    def _persist(self, memory: Memory) -> Event:
+        try:
+            self._store.write(memory)
+        except StateError as error:
+            self._story.persisted(str(error))
+            return FloorsNotPersisted(str(error))
+        self._story.persisted("")
+        return FloorsPersisted()
+
+    async def _say(self, message: Message) -> None:
+        self._story.said(message)
+        await self._base.bus.publish(message)
+
+    # -- requests through a VIP ----------------------------------------------------------
+
+    def _ask(self, action: Ask) -> None:
+        before = self._asking.get(action.vip)
+        if before is not None:
+            before.cancel()
+        self._asking[action.vip] = self._spawn(self._answer(action))
+
+    async def _answer(self, action: Ask) -> None:
+        services = [s for _, s in sorted(self._cluster.services.items()) if action.vip in s.vips]
+        if not services:
+            self._put(Answered(action.vip, action.term, "no service is reached through it"))
+            return
+        # One after the other, for what is asked is the VIP; a service may be down as a whole.
+        self._asked += 1
+        service = services[self._asked % len(services)]
+        # By anybody: whether the plan is followed, the other loop finds out.
+        anybody = {node: Rule(Admission.SERVING, 1) for node in self._cluster.nodes}
+        requests = self._requests(self._addresses[action.vip])
+        (outcome,) = await requests.verify((service,), {service.name: anybody})
+        event = Answered if outcome.confirmed else NotAnswered
+        self._put(event(action.vip, action.term, outcome.detail))
+
+    # -- beginning, leaving --------------------------------------------------------------
+
+    def _begin(self, persisted: Plan | None) -> State:
+        memory, complaints = self._store.remembered()
+        for complaint in complaints:
+            self._base.log.error(
+                "leases_unreadable", because=complaint, so="joins as a new holder of VIPs"
+            )
+        beginning = Beginning(
+            node=self._base.settings.member,
+            incarnation=secrets.token_hex(8),
+            memory=memory,
+            plan=persisted,
+        )
+        return start(self._cluster, beginning, self._base.clock.now())
+
+    async def _leave(self) -> None:
+        """Let go of everything, say so, and see that it is so."""
+        await self._feed(Leaving(BEING_STOPPED))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_WITHIN_US / SECOND):
+                while not (is_over(self._state) and self._hands.is_idle):
+                    await self._turn()
+
+    async def _wake_at_end(self) -> None:
+        await self._base.stopping.wait()
+        self._put(Tick())
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        _ = self._spawn(coroutine)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._put(_Failed(error))
