@@ -1,32 +1,48 @@
 """Builds a traffic switcher and runs it."""
 
+import asyncio
 import os
 from pathlib import Path
 
 from services.traffic_switcher.adapters import haproxy_program
 from services.traffic_switcher.adapters.haproxy import HaproxyDriver
+from services.traffic_switcher.adapters.lease_store import LeaseStore
 from services.traffic_switcher.adapters.local_request import LocalRequests
 from services.traffic_switcher.adapters.plan_store import PlanStore
 from services.traffic_switcher.core.haproxy_file import token_of
-from services.traffic_switcher.shell import Switcher
+from services.traffic_switcher.shell import LeaseKeeper, Switcher
 from shared.errors import ConfigError, MachineError
 from shared.runtime import Base, run
 
 
 async def main(base: Base) -> None:
-    """Follow the plan until told to stop."""
+    """Follow the plan, and hold what is granted, until told to stop."""
     settings = base.settings
     cluster, node = settings.cluster, settings.member
     if node not in cluster.nodes:
         nodes = ", ".join(cluster.nodes)
         raise ConfigError(f"{node} serves no traffic; a traffic switcher runs on {nodes}")
-    for directory in (settings.run_directory, settings.state_directory):
-        _make(directory)
-    program = haproxy_program.find(os.environ)
-    driver = HaproxyDriver(settings, program, base.clock)
+    _make(settings.run_directory)
+    _make(settings.state_directory)
+    driver = HaproxyDriver(settings, haproxy_program.find(os.environ), base.clock)
     store = PlanStore(settings.state_directory, cluster=cluster.name, node=node)
     requests = LocalRequests(cluster.nodes[node].address, token_of(settings.key), base.clock)
-    await Switcher(base, driver=driver, store=store, requests=requests).run()
+    switcher = Switcher(base, driver=driver, store=store, requests=requests)
+    async with asyncio.TaskGroup() as loops:
+        if cluster.vips:
+            # What speaks netlink takes 0.2 s to import; who has no VIPs need not wait for it.
+            from services.traffic_switcher.adapters.machine import this_machine  # noqa: PLC0415
+
+            keeper = LeaseKeeper(
+                base,
+                machine=this_machine(settings, os.environ, base.clock),
+                store=LeaseStore(settings.state_directory, cluster=cluster.name, node=node),
+                requests=requests,
+                persisted=switcher.plan,
+            )
+            switcher.tell(keeper.plan_in_force)
+            loops.create_task(keeper.run())
+        loops.create_task(switcher.run())
 
 
 def _make(directory: Path) -> None:

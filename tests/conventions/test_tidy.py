@@ -53,9 +53,11 @@ def test_every_service_has_the_same_shape(service: str) -> None:
     if not folder.exists():
         pytest.fail(f"services/{service} is missing")
     names = {path.name for path in folder.iterdir() if path.name != "__pycache__"}
-    core = "core" if (folder / "core").is_dir() else "core.py"
-    assert {"__init__.py", "__main__.py", "shell.py", core} <= names
-    assert names <= {"__init__.py", "__main__.py", "config.py", "shell.py", core, "adapters"}
+    core, shell = (
+        (part if (folder / part).is_dir() else f"{part}.py") for part in ("core", "shell")
+    )
+    assert {"__init__.py", "__main__.py", shell, core} <= names
+    assert names <= {"__init__.py", "__main__.py", "config.py", shell, core, "adapters"}
     assert len((folder / "__main__.py").read_text().splitlines()) < 60
 
 

@@ -5,13 +5,14 @@ All addresses are text as `ipaddress` writes it; all of them are VIPs of the con
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from services.traffic_switcher.core.leases.pace import PERMIT_US
 from services.traffic_switcher.core.places import Place
 from shared.instant import Duration
 
-__all__ = ["PERMIT_US", "Addresses", "Announcer", "BalancerWatch", "Guard", "Place"]
+__all__ = ["PERMIT_US", "Addresses", "Announcer", "BalancerWatch", "Guard", "Machine", "Place"]
 
 
 class Guard(Protocol):
@@ -90,3 +91,14 @@ class BalancerWatch(Protocol):
 
     async def run(self, changed: Callable[[str], None]) -> None:
         """Call back with why it serves nobody ("dead: ...", "hung: ..."), or "" when it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The kernel's gate, the addresses, the wire, and whether the load balancer serves."""
+
+    # Made when it is to stand: what it needs may be missing, and be installed while we run.
+    guard: Callable[[], Guard]
+    addresses: Addresses
+    announcer: Announcer
+    balancer: BalancerWatch

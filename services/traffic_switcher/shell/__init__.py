@@ -6,7 +6,7 @@ renewing    rule 4: permit, clock, commit
 hands       what is asked of netlink, one after the other
 """
 
-from services.traffic_switcher.shell.leases import LeaseKeeper, Machine
+from services.traffic_switcher.shell.leases import LeaseKeeper
 from services.traffic_switcher.shell.switcher import Switcher
 
-__all__ = ["LeaseKeeper", "Machine", "Switcher"]
+__all__ = ["LeaseKeeper", "Switcher"]

@@ -8,18 +8,13 @@ and requests, is done beside it and ends in an event. Nothing here waits for the
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 from services.traffic_switcher.adapters.lease_story import LeaseStory
-from services.traffic_switcher.adapters.ports import (
-    Addresses,
-    Announcer,
-    BalancerWatch,
-    Guard,
-)
+from services.traffic_switcher.adapters.ports import Guard, Machine
 from services.traffic_switcher.core.leases import Beginning, deadline, decide, is_over, start
 from services.traffic_switcher.core.leases.state import (
     Action,
@@ -63,14 +58,13 @@ from services.traffic_switcher.core.state import Say, Trace
 from services.traffic_switcher.shell.hands import Hands
 from services.traffic_switcher.shell.renewing import renew
 from services.traffic_switcher.shell.spans import record
-from services.traffic_switcher.shell.switcher import Requests
 from shared.bus import Received
+from shared.cluster import Service
 from shared.errors import MachineError, StateError, SwitchError
 from shared.instant import MILLISECOND, SECOND, Duration
 from shared.messages.leases import Grant
 from shared.messages.table import Message
 from shared.messages.traffic import Plan
-from shared.rules import Admission, Rule
 from shared.runtime import Base
 
 # Beats are answered one by one, 20 a second; what does not fit is dropped, and comes again.
@@ -90,15 +84,11 @@ class Store(Protocol):
         """Return only when it is safe; raise `StateError` if it is not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What holding a VIP needs of the machine."""
+class Requests(Protocol):
+    """Who sends real requests through a VIP."""
 
-    # Made when it is to stand: what it needs may be missing, and be installed while we run.
-    guard: Callable[[], Guard]
-    addresses: Addresses
-    announcer: Announcer
-    balancer: BalancerWatch
+    async def through(self, vip: str, services: Sequence[Service]) -> str:
+        """Return "" as soon as one of the services is answered there, else why none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +107,14 @@ class LeaseKeeper:
         *,
         machine: Machine,
         store: Store,
-        requests: Callable[[str], Requests],
+        requests: Requests,
         persisted: Plan | None,
     ) -> None:
         self._base = base
         self._cluster = base.settings.cluster
         self._machine = machine
         self._store = store
-        self._requests = requests  # at an address
+        self._requests = requests
         self._addresses = {name: vip.address for name, vip in self._cluster.vips.items()}
         self._names = {address: name for name, address in self._addresses.items()}
         self._hands = Hands(machine.addresses, self._addresses, base.clock, base.log)
@@ -132,7 +122,6 @@ class LeaseKeeper:
         self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._asked = 0
         self._story = LeaseStory(base.log)
         self._state = self._begin(persisted)
 
@@ -311,15 +300,11 @@ class LeaseKeeper:
         if not services:
             self._put(Answered(action.vip, action.term, "no service is reached through it"))
             return
-        # One after the other, for what is asked is the VIP; a service may be down as a whole.
-        self._asked += 1
-        service = services[self._asked % len(services)]
-        # By anybody: whether the plan is followed, the other loop finds out.
-        anybody = {node: Rule(Admission.SERVING, 1) for node in self._cluster.nodes}
-        requests = self._requests(self._addresses[action.vip])
-        (outcome,) = await requests.verify((service,), {service.name: anybody})
-        event = Answered if outcome.confirmed else NotAnswered
-        self._put(event(action.vip, action.term, outcome.detail))
+        why = await self._requests.through(self._addresses[action.vip], services)
+        if why:
+            self._put(NotAnswered(action.vip, action.term, why))
+        else:
+            self._put(Answered(action.vip, action.term, "a request through it was answered"))
 
     # -- beginning, leaving --------------------------------------------------------------
 

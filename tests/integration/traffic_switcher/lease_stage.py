@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.traffic_switcher.adapters.lease_store import LeaseStore
-from services.traffic_switcher.core.state import Outcome
-from services.traffic_switcher.shell import LeaseKeeper, Machine
+from services.traffic_switcher.adapters.ports import Machine
+from services.traffic_switcher.shell import LeaseKeeper
 from shared.bus import Received
 from shared.bus.memory_bus import MemoryBroker, MemoryBus
 from shared.bus.wire import Speaker
@@ -21,7 +21,6 @@ from shared.log import Logger, as_text
 from shared.messages.leases import Grant, Held, Holding, LeaseBeat, Term
 from shared.messages.table import Message
 from shared.messages.traffic import Placement, Plan
-from shared.rules import Rules
 from shared.runtime import Base
 from shared.telemetry import Attribute, Telemetry
 from tests.fakes.fake_guard import FakeGuard
@@ -68,13 +67,10 @@ class Answers:
     confirmed: bool = True
     asked: list[str] = field(default_factory=list)
 
-    async def verify(self, services: Sequence[Service], rules: Rules) -> tuple[Outcome, ...]:
-        """Answer for each."""
-        self.asked += [each.name for each in services]
-        return tuple(
-            Outcome(each.name, confirmed=self.confirmed, detail=f"{each.name}: {len(rules)} asked")
-            for each in services
-        )
+    async def through(self, vip: str, services: Sequence[Service]) -> str:
+        """Answer, or not."""
+        self.asked += [f"{each.name} at {vip}" for each in services]
+        return "" if self.confirmed else "no answer in time"
 
 
 @dataclass
@@ -126,7 +122,7 @@ class Node:
             base,
             machine=machine,
             store=store,
-            requests=lambda _: self.answers,
+            requests=self.answers,
             persisted=persisted,
         )
         self._running = asyncio.ensure_future(self.keeper.run())

@@ -237,6 +237,11 @@ class LeasePlay:
         """What became of VIPs: name and what."""
         return [(m.vip, m.holding.value) for m in self.said if isinstance(m, Held)]
 
+    @property
+    def written(self) -> list[Memory]:
+        """What was wanted on the disk, so far."""
+        return [action.memory for action in self.done if isinstance(action, PersistFloors)]
+
     def kinds(self) -> list[str]:
         """Return the names of all actions so far."""
         return [type(action).__name__ for action in self.done]

@@ -394,3 +394,16 @@ def test_nothing_is_written_while_nothing_changes() -> None:
         play.pass_time(EVERY_US)
         play.hear({"web": FIRST})
     assert sum(isinstance(a, PersistFloors) for a in play.done) == count
+
+
+def test_half_a_memory_is_never_written() -> None:
+    """Else who lost its memory and cannot guard passes for whole after its next start."""
+    play = LeasePlay(None)
+    play.kernel.refuses = "no"
+    play.start()
+    play.follow(SECOND_TERM, {"web": here(FIRST)})
+    play.pass_time(EVERY_US)
+    assert play.written == []
+    play.kernel.refuses = ""
+    play.start()
+    assert [memory.floors for memory in play.written] == [{"web": FIRST}]

@@ -136,9 +136,12 @@ def closed_by_time(state: State, name: str, now: Instant) -> State:
 
 
 def to_persist(state: State) -> Memory | None:
-    """Return what must be on the disk before it is said (None: it is): rule 7."""
-    if state.is_new:
-        return None
+    """Return what must be on the disk before it is said (None: it is): rule 7.
+
+    Until our own guard stands, what the process before us opened may be open.
+    """
+    if state.is_new or not state.has_stood:
+        return None  # what is written without its floors would pass for a whole memory
     known = state.persisted.floors
     floors = {**known, **{n: _floor(state, n) for n in state.vips}}
     memory = Memory(
@@ -149,13 +152,10 @@ def to_persist(state: State) -> Memory | None:
 
 
 def _floor(state: State, name: str) -> Term:
-    """Return the floor as far as it is true: the guard is closed for that term.
-
-    Until our own guard stands, what the process before us opened may be open.
-    """
+    """Return the floor as far as it is true: the guard is closed for that term."""
     vip, known = state.vips[name], state.persisted.floors.get(name, NO_TERM)
     is_closed = vip.release is None or vip.release.closed_at is not None
-    return max(known, vip.floor) if is_closed and state.has_stood else known
+    return max(known, vip.floor) if is_closed else known
 
 
 def floors_persisted(state: State, now: Instant) -> Decided:
