@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.traffic_switcher.adapters import libnftables
 from services.traffic_switcher.adapters.addresses import NetlinkAddresses
 from services.traffic_switcher.adapters.announcer import WireAnnouncer
 from services.traffic_switcher.adapters.balancer_watch import HaproxyWatch
@@ -11,6 +10,7 @@ from services.traffic_switcher.adapters.guard import NftGuard
 from services.traffic_switcher.adapters.haproxy import Files
 from services.traffic_switcher.adapters.ports import Machine
 from services.traffic_switcher.core.haproxy_file import Place, token_of
+from shared import libnftables
 from shared.clock import Clock
 from shared.settings import Settings
 
