@@ -13,7 +13,7 @@ import pytest
 from services.traffic_switcher.adapters.announcer import WireAnnouncer
 from shared.clock import SystemClock
 from shared.errors import SwitchError
-from shared.frames import ARP, announcements
+from shared.frames import ARP, Claim, announcements, claim
 from shared.instant import MILLISECOND, SECOND
 from shared.neighbours import open_wire, who_answers
 from tests.integration.namespaces import Host, Hosts
@@ -77,7 +77,7 @@ def test_foreign_claims_are_heard_and_our_own_are_not(vip: str) -> None:
 
         async def scene() -> None:
             announcer = WireAnnouncer([WEB, SIX])
-            announcer.listen(lambda *claim: heard.append(claim))
+            announcer.listen(lambda *said: heard.append(said))
             announcer.announce(vip, "eth0")
             announcer.announce(vip, "eth1")
             claimed(b, vip.replace("200", "201"))  # nobody's business
@@ -87,6 +87,25 @@ def test_foreign_claims_are_heard_and_our_own_are_not(vip: str) -> None:
 
         a.run(scene)
         assert set(heard) == {(vip, hardware(b), "eth0"), (vip, hardware(b), "eth1")}
+
+
+@both
+def test_the_kernel_wakes_us_for_claims_of_our_addresses_only(vip: str) -> None:
+    with street() as (_, a, b, _):
+
+        async def scene() -> None:
+            announcer = WireAnnouncer([vip])
+            announcer.announce(vip, "eth0")
+            (wire,) = announcer._wires.values()
+            claimed(b, vip.replace("200", "201"))
+            for own in ("10.1.0.1", "fd00:1::1"):
+                knock(b, own)  # questions, and answers to them
+            claimed(b, vip)
+            first = claim(await asyncio.get_running_loop().sock_recv(wire, 2_048))
+            assert first == Claim(address=vip, hardware=hardware(b))
+            announcer.close()
+
+        a.run(scene)
 
 
 @both
@@ -194,14 +213,19 @@ def is_announced(announcer: WireAnnouncer, vip: str) -> bool:
 
 def ask_for(client: Host, vip: str) -> None:
     """Make a client know where a VIP is, as its own traffic does."""
-
-    def knock() -> None:
-        family = socket.AF_INET6 if ":" in vip else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"", (vip, 9))
-
-    client.within(knock)
+    knock(client, vip)
     until(lambda: known(client, vip) != "")
+
+
+def knock(client: Host, address: str) -> None:
+    """Send something there."""
+
+    def send() -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"", (address, 9))
+
+    client.within(send)
 
 
 def known(client: Host, vip: str) -> str:
