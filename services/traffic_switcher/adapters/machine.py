@@ -8,6 +8,7 @@ from services.traffic_switcher.adapters.announcer import WireAnnouncer
 from services.traffic_switcher.adapters.balancer_watch import HaproxyWatch
 from services.traffic_switcher.adapters.guard import NftGuard
 from services.traffic_switcher.adapters.haproxy import Files
+from services.traffic_switcher.adapters.plain_loop import OnPlainLoop
 from services.traffic_switcher.adapters.ports import Machine
 from services.traffic_switcher.core.haproxy_file import Place, token_of
 from shared import libnftables
@@ -22,7 +23,7 @@ def this_machine(settings: Settings, environ: Mapping[str, str], clock: Clock) -
     place = Place(socket=socket, token=token_of(settings.key))
     return Machine(
         guard=lambda: NftGuard(libnftables.find(environ), cluster, clock),
-        addresses=NetlinkAddresses(tuple(cluster.vips.values())),
+        addresses=OnPlainLoop(NetlinkAddresses(tuple(cluster.vips.values()))),
         announcer=WireAnnouncer(vip.address for vip in cluster.vips.values()),
         balancer=HaproxyWatch(Path(place.alive), clock),
     )
