@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from services.traffic_switcher import __main__ as real
+from services.traffic_switcher.__main__ import main
+from services.traffic_switcher.adapters import machine
 from services.traffic_switcher.adapters.guard import Kernel
 from shared.clock import Clock
 from shared.cluster import Cluster
@@ -48,6 +49,6 @@ class NoGuard:
 
 
 if __name__ == "__main__":
-    assert "NftGuard" in vars(real), "the switcher makes its guard by another name now"
-    vars(real)["NftGuard"] = NoGuard
-    run("traffic_switcher", real.main)
+    assert "NftGuard" in vars(machine), "the switcher makes its guard by another name now"
+    vars(machine)["NftGuard"] = NoGuard
+    run("traffic_switcher", main)
