@@ -32,6 +32,7 @@ from shared.instant import MILLISECOND, SECOND, Duration
 STOP_WITHIN_US: Duration = 10 * SECOND  # the inner program takes 6 s at most
 LOOK_EVERY_US: Duration = 20 * MILLISECOND
 INTERRUPTED = 130  # as shells say it of Ctrl-C
+PROJECT = Path(services.__path__[0]).parent
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,6 +41,8 @@ def launch(options: Options) -> int:
     tools = find_tools(options.haproxy)
     check_runs(tools.haproxy, "-v")
     check_runs(tools.nats_server, "--version")
+    if options.weak is not None and not (PROJECT / "tests" / "weak").is_dir():
+        raise ConfigError(f"--weak {options.weak} needs the project's source; this is without")
     isolated = (tools.unshare, *isolation(tools))
     if options.keep_logs:
         _check_writable(options.keep_logs)
@@ -175,8 +178,8 @@ class Inner:
 def _environ() -> dict[str, str]:
     environ = dict(os.environ)
     environ["PATH"] = os.pathsep.join((environ.get("PATH", ""), *TOOL_PATHS))
-    ours = str(Path(services.__path__[0]).parent)
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, environ.get("PYTHONPATH"))))
+    paths = filter(None, (str(PROJECT), environ.get("PYTHONPATH")))
+    environ["PYTHONPATH"] = os.pathsep.join(paths)
     return environ
 
 

@@ -34,6 +34,13 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Weak(StrEnum):
+    """A safety that is taken out, to prove that its lack is seen."""
+
+    NO_GUARD = "no-guard"  # the kernel is told nothing of leases
+    NO_LEASE_WAIT = "no-lease-wait"  # VIPs are given away before the old lease has ended
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """A sandbox as it was asked for."""
@@ -47,6 +54,7 @@ class Options:
     keep_logs: Path | None = None
     ipv6: bool = False
     extent: Extent = Extent.EVERYTHING
+    weak: Weak | None = None
     drills: tuple[Name, ...] = ()
     once: bool = False  # play drills (all, if none is named), and end
     repeat: int = 1
@@ -161,10 +169,12 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--ipv6", action="store_true", help="a third virtual IP, with an IPv6 address"
     )
+    parser.add_argument("--weak", choices=[each.value for each in Weak], help=argparse.SUPPRESS)
     _add_drills(parser)
     found = parser.parse_args(arguments)
     typed = {
         "extent": Extent(found.extent),
+        "weak": Weak(found.weak) if found.weak else None,
         "output": Output(found.output),
         "drills": tuple(Name(name) for name in found.drills),
     }

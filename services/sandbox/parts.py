@@ -10,7 +10,7 @@ from services.sandbox import configuration
 from services.sandbox.configuration import SERVICES, TRACES_PORT
 from services.sandbox.machine import TOOL_PATHS
 from services.sandbox.network import CLIENT, GATE, WITNESS, Network
-from services.sandbox.options import Extent, Options
+from services.sandbox.options import Extent, Options, Weak
 from services.sandbox.supervisor import Answers, Program, Says
 
 READY = Says(re.compile(rb'"event": ?"ready"'))  # a line of JSON, of a service or of a demo
@@ -22,6 +22,11 @@ RECORDS = "requests.bin"
 CLIENT_PLAN = "client.json"
 OBSERVATIONS = "observations.jsonl"
 OBSERVER_PLAN = "observer.json"
+# Not part of what is installed: only who has the project's source can weaken a sandbox.
+WEAKENED: Mapping[tuple[str, Weak | None], str] = {
+    ("traffic_switcher", Weak.NO_GUARD): "tests.weak.switcher",
+    ("arbiter", Weak.NO_LEASE_WAIT): "tests.weak.arbiter",
+}
 OUTSIDE = "outside"  # the member that is none: what belongs to no namespace
 VERSION = "1.0"  # of the demo services, the same everywhere: they match
 
@@ -101,7 +106,7 @@ class Parts:
         )
 
     def _service(self, member: str, name: str) -> Program:
-        command = self._module(f"services.{name}")
+        command = self._module(WEAKENED.get((name, self.options.weak), f"services.{name}"))
         return self._program(member, name, command, READY)
 
     def _module(self, name: str) -> list[str]:

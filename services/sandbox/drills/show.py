@@ -52,6 +52,7 @@ class Show:
     async def run(self) -> int:
         """Wait until the cluster is there, play, and stay or end with an exit code."""
         await self._until_ready()
+        self._warn()
         if not self.options.plays:
             self._leave(None)
             await asyncio.Event().wait()
@@ -64,6 +65,13 @@ class Show:
             self._leave(next((x["incident"] for x in reversed(played["drills"])), None))
             await asyncio.Event().wait()
         return 0 if played["ok"] else 1
+
+    def _warn(self) -> None:
+        """Say it if a safety was taken out: figures of such a sandbox are no figures of ours."""
+        if self.options.weak is not None:
+            self.screen.line(
+                f"WEAKENED ON PURPOSE ({self.options.weak}): VIPs may have two holders"
+            )
 
     async def _until_ready(self) -> None:
         """Wait for all programs; if one does not come up, the cluster's keeper says why."""
@@ -114,6 +122,8 @@ class Show:
         doubled = audit_orders([], read_journals(self.folder)).doubled
         if doubled and not any(play["requests"]["doubled"] for play in results):
             findings.append(f"{len(doubled)} POSTs were done twice, such as {doubled[0]}")
+        if self.options.weak is not None:
+            findings.append(f"this sandbox was weakened on purpose: {self.options.weak}")
         return report(results, nodes=self.options.nodes, rate=self.options.rate, findings=findings)
 
     async def _play_one(
