@@ -9,6 +9,7 @@ import pytest
 
 from shared.instant import SECOND
 from tests.simulation.invariants import ALL, Violation
+from tests.simulation.lost_nodes import OF_NODES
 from tests.simulation.moments import Moment
 from tests.simulation.run import simulated
 from tests.simulation.weather import Fault
@@ -62,22 +63,31 @@ def test_nothing_happens_in_calm_weather() -> None:
         assert outcome.world.agenda.now > 10 * SECOND
 
 
-def test_sick_observers_and_a_sick_bus_move_nothing() -> None:
-    storm = frozenset(
-        {
-            Fault.STUTTER,
-            Fault.PROBE_FREEZE,
-            Fault.PROBE_CRASH,
-            Fault.HEARTBEAT_FREEZE,
-            Fault.ARBITER_FREEZE,
-            Fault.BUS_AWAY,
-            Fault.CUT_ONE_WAY,
-            Fault.DELAY,
-            Fault.DUPLICATION,
-        }
-    )
+SICK = frozenset(
+    {
+        Fault.PROBE_FREEZE,
+        Fault.PROBE_CRASH,
+        Fault.ARBITER_FREEZE,
+        Fault.BUS_AWAY,
+        Fault.DUPLICATION,
+    }
+)
+
+
+# A node whose heartbeat stands *and* whose switcher's beats are cut off or late is lost to
+# everybody; one of the two alone is not.
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {Fault.DELAY, Fault.CUT_ONE_WAY},
+        {Fault.DELAY, Fault.STUTTER},
+        {Fault.STUTTER, Fault.HEARTBEAT_FREEZE},
+    ],
+    ids="-".join,
+)
+def test_sick_observers_and_a_sick_bus_move_nothing(faults: set[Fault]) -> None:
     for seed in range(10):
-        outcome = simulated(seed, storm)
+        outcome = simulated(seed, SICK | faults)
         assert not outcome.failure, outcome.told()
         assert outcome.world.record.counts["incidents"] == 0
 
@@ -97,4 +107,4 @@ def test_every_invariant_looks_at_some_moment() -> None:
         for kind in get_args(Moment)
         for look in watch.lookers(kind)
     }
-    assert looking == set(ALL)
+    assert looking == {*ALL, *OF_NODES}

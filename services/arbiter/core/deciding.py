@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from services.arbiter.core.cases import put, said
-from services.arbiter.core.detection import believed
+from services.arbiter.core.detection import BEATS_OF_NOBODY, believed
 from services.arbiter.core.evidence import heard, judge, settles
 from services.arbiter.core.failing import failed
 from services.arbiter.core.losing import absent, released, turned
@@ -178,7 +178,7 @@ def _beat(state: State, beat: Heartbeat, now: Instant) -> State:
         late_us=beat.late_us,
         configuration=beat.configuration,
     )
-    return _with_member(state, changed)
+    return _alive(state, changed, now)
 
 
 def _lease_beat(state: State, beat: LeaseBeat, now: Instant) -> tuple[State, Actions]:
@@ -186,7 +186,15 @@ def _lease_beat(state: State, beat: LeaseBeat, now: Instant) -> tuple[State, Act
     member = state.members.get(beat.node)
     if member is None:
         return state, ()
-    return beaten(_with_member(state, replace(member, beat_at=now)), beat, now)
+    return beaten(_alive(state, replace(member, beat_at=now), now), beat, now)
+
+
+def _alive(state: State, member: Member, now: Instant) -> State:
+    """Note a member's beat; where nobody was heard before it, the bus was away or we were deaf."""
+    members = {**state.members, member.name: member}
+    if now - state.heard_at > BEATS_OF_NOBODY * state.cluster.heartbeat.every_us:
+        return replace(state, members=members, heard_at=now, hearing_since=now)
+    return replace(state, members=members, heard_at=now)
 
 
 def _with_member(state: State, member: Member) -> State:

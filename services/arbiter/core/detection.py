@@ -8,9 +8,9 @@ Three signals, of which silence on the bus is needed and one of the others besid
                one who hears it by UDP outvotes all, because a node that speaks is not dead
     probes     what peers' probes of its instances met since it fell silent
 
-Rule 1: silence that may be our own deafness is none. It counts from when we began, woke, or last
-        stood still; and it needs a member that we do hear and that vouches for it, so that a bus
-        that is away accuses nobody.
+Rule 1: silence that may be our own deafness is none. It counts from when we began, woke, last
+        stood still, or heard anybody again after nobody; and it needs a member that was heard
+        after it, and that vouches for it, so that a bus that is away accuses nobody.
 Rule 2: a member vouches only if it is not silent itself, less by how late its own loop was, and
         only of whom it ever heard (UDP that a firewall drops is no silence).
 Rule 3: silent on the bus and failing all peers' probes outweighs datagrams: who is heard and cannot
@@ -43,6 +43,7 @@ from shared.messages.facts import EvidenceItem, NodeState
 from shared.messages.health import Grade, Sign, Verdict
 
 BEATS_MISSED = 3  # one may be lost, two may be late
+BEATS_OF_NOBODY = 2  # in which nobody at all was heard: then it is not the members
 LEARNING_BEATS = 4  # what a member needs to believe a peer that it has not met
 ANSWERED_BEATS = 2  # an answer so much later than the last beat shows a life that does not beat
 NEVER_US: Duration = 3 * SECOND  # a member that was never heard had this long to come
@@ -190,11 +191,14 @@ def _testimony(
     every_us = state.cluster.heartbeat.every_us
     age_us = other.hears_us.get(member.name)
     vouches: bool | None = None
-    if now - other.heard_at < patience_us(state, other):
+    # It must have been heard when the other was missed already: else both fell silent together,
+    # and it is the bus that is away. Its newest beat may be one beat old.
+    needed_us = over_us - every_us
+    was_missed = member.bus_at is None or other.heard_at - member.bus_at >= needed_us
+    if was_missed and now - other.heard_at < patience_us(state, other):
         if age_us is not None:
-            # Its newest beat may be one beat old; and what it heard while it was late, it may
-            # not have read yet.
-            vouches = age_us - other.late_us >= over_us - every_us
+            # What came while its own loop was late, it may not have read yet.
+            vouches = age_us - other.late_us >= needed_us
         elif member.bus_at is None or member.bus_at < other.boot_at:
             learnt_at = other.boot_at + LEARNING_BEATS * every_us
             vouches = other.heard_at - learnt_at >= over_us or None

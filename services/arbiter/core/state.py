@@ -283,6 +283,7 @@ class State:
     touched_at: Instant = 0  # the last event or tick
     trusted_since: Instant = 0  # evidence received earlier does not count
     hearing_since: Instant = 0  # silence from before it may have been our own deafness
+    heard_at: Instant = 0  # the last beat of anybody
     awake: bool = True
     sleeps: int = 0  # so far
     wall_ahead_us: int = 0  # time of day minus our own time: for people
