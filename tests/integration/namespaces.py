@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import uvloop
+
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
@@ -57,12 +59,16 @@ class Host:
         self.within(lambda: Path("/proc/sys", name).write_text(f"{value}\n"))
 
     def run(self, scene: Callable[[], Awaitable[T]]) -> T:
-        """Play a scene here, on an event loop of its own."""
+        """Play a scene here, on an event loop such as services have."""
 
         async def play() -> T:
             return await scene()
 
-        return self.within(lambda: asyncio.run(play()))
+        def on_loop() -> T:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(play())
+
+        return self.within(on_loop)
 
     def within(self, act: Callable[[], T]) -> T:
         """Do something here, in a thread that lives in this namespace and ends with it."""

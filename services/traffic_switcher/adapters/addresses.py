@@ -65,7 +65,7 @@ _Message: TypeAlias = Mapping[str, Any]
 
 
 class NetlinkAddresses:
-    """The places of the VIPs on this machine."""
+    """The places of the VIPs on this machine; for asyncio's own loop (see `plain_loop`)."""
 
     def __init__(self, vips: Collection[VirtualIp]) -> None:
         self._vips = {vip.address: vip for vip in vips}
@@ -79,16 +79,21 @@ class NetlinkAddresses:
     async def open(self, changed: Callable[[], None]) -> None:
         """Begin; `changed` is called whenever an address or a link has changed."""
         assert self._events is None
-        self._events = socket.socket(
+        events = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
-        self._events.bind((0, EVENT_GROUPS))
+        try:
+            events.bind((0, EVENT_GROUPS))
+        except OSError as error:
+            events.close()
+            raise SwitchError(f"cannot hear of links: {error.strerror}") from error
+        self._events = events
 
         def heard() -> None:
             self._drain_events()
             changed()
 
-        asyncio.get_running_loop().add_reader(self._events, heard)
+        asyncio.get_running_loop().add_reader(events, heard)
         await self._try_capability()
 
     async def places(self) -> Mapping[str, Place]:

@@ -22,6 +22,18 @@ NOT_THERE = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.
 
 async def forget(address: str) -> None:
     """Delete every entry that begins or ends at an address."""
+    # The kernel walks its whole table (13 ms for an empty one of 262,144 buckets) within one call,
+    # which must not hold up the loop that renews leases.
+    await asyncio.to_thread(_forget_here, address)
+
+
+def _forget_here(address: str) -> None:
+    # pyroute2 does not run on uvloop.
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_forget_all(address))
+
+
+async def _forget_all(address: str) -> None:
     family = socket.AF_INET6 if is_six(address) else socket.AF_INET
     wanted = (
         NFCTAttrTuple(family=family, daddr=address),
@@ -32,7 +44,7 @@ async def forget(address: str) -> None:
         async with asyncio.timeout(FORGOTTEN_WITHIN_US / SECOND):
             tracker = AsyncNFCTSocket(nfgen_family=family)
             for begun in wanted:
-                await _forget(tracker, family, begun)
+                await _forget_begun(tracker, family, begun)
     except NetlinkError as error:
         if error.code not in NOT_THERE:
             raise _failed(address, os.strerror(error.code)) from error
@@ -47,7 +59,7 @@ async def forget(address: str) -> None:
             tracker.close()
 
 
-async def _forget(tracker: AsyncNFCTSocket, family: int, begun: NFCTAttrTuple) -> None:
+async def _forget_begun(tracker: AsyncNFCTSocket, family: int, begun: NFCTAttrTuple) -> None:
     # Older kernels do not know the filter and tell all: so each is compared once more.
     found = [entry async for entry in await tracker.dump(tuple_orig=begun)]
     for entry in found:

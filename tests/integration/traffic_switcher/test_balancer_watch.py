@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
+import uvloop
 
 from services.traffic_switcher.adapters.balancer_watch import HaproxyWatch
 from services.traffic_switcher.adapters.haproxy import Files
@@ -61,7 +62,8 @@ def play(program: str, scene: Callable[[Watched], Awaitable[None]]) -> None:
             await made.says("dead: ", "")
             await scene(made)
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as services do
+        runner.run(run())
 
 
 @every_program
