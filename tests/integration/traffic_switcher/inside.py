@@ -22,7 +22,7 @@ from services.traffic_switcher.adapters.guard import NftGuard
 from shared import libnftables
 from shared.clock import SystemClock
 from shared.cluster import Cluster, VirtualIp
-from shared.errors import EquipoiseError
+from shared.errors import EquipoiseError, SwitchError
 from shared.instant import MILLISECOND, SECOND
 from shared.libnftables import Libnftables
 from tests.unit.traffic_switcher.play import cluster
@@ -53,6 +53,19 @@ class LeapingClock:
         await self._real.sleep(duration_us)
 
 
+class LackingKernel:
+    """The kernel without something that newer or richer ones have."""
+
+    def __init__(self, kernel: Libnftables, lacks: str) -> None:
+        self._kernel = kernel
+        self._lacks = lacks
+
+    def run(self, text: str) -> str:
+        if self._lacks in text:
+            raise SwitchError("nftables refuses: Operation not supported")
+        return self._kernel.run(text)
+
+
 class Inside:
     """What can be asked for; every method but those with an underscore."""
 
@@ -62,9 +75,11 @@ class Inside:
         self._kernel: Libnftables | None = None
         self._guard: NftGuard | None = None
 
-    def guard(self, vips: dict[str, str]) -> None:
+    def guard(self, vips: dict[str, str], lacks: str = "", interface: str | None = None) -> None:
+        """Make a guard; in whose kernel some word of the language is unknown."""
         self._kernel = libnftables.find(os.environ)
-        self._guard = NftGuard(self._kernel, cluster_of(vips), self._clock)
+        lacking = LackingKernel(self._kernel, lacks) if lacks else self._kernel
+        self._guard = NftGuard(lacking, cluster_of(vips, interface), self._clock)
 
     def guarding(self, call: str, *arguments: Any, **named: Any) -> Any:
         assert self._guard is not None
@@ -187,10 +202,10 @@ class Inside:
             return errno.errorcode[error.errno or 0]
 
 
-def cluster_of(vips: dict[str, str]) -> Cluster:
+def cluster_of(vips: dict[str, str], interface: str | None = None) -> Cluster:
     """Return a cluster with these addresses."""
     virtual = {
-        name: VirtualIp(name=name, address=address, prefix=24, home="node-a")
+        name: VirtualIp(name=name, address=address, prefix=24, home="node-a", interface=interface)
         for name, address in vips.items()
     }
     return replace(cluster(), vips=virtual)

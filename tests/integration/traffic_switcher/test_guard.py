@@ -487,6 +487,41 @@ def test_the_guard_of_packet_sockets_follows_a_renamed_interface(scene: Scene) -
         host.ip("link", "set", "eth0", "up")
 
 
+def test_a_kernel_without_the_hook_of_packet_sockets_guards_all_else(stage: Scene) -> None:
+    stage.a.host.ask("guard", VIPS, lacks="hook egress")
+    try:
+        stage.reset()
+        assert stage.a.guard.lacks == (
+            "what packet sockets send is not guarded: nftables refuses: Operation not supported"
+        )
+        assert stage.who_has(WEB) is None
+        stage.a.hold(WEB, WEB6)
+        assert stage.who_has(WEB) == stage.a.hardware
+        stage.a.guard.close(WEB)
+        assert set(stage.a.guard.shows()) == {WEB6}
+        assert stage.who_has(WEB) is None
+    finally:
+        stage.a.host.ask("guard", VIPS)
+
+
+def test_an_interface_that_is_named_is_guarded_as_soon_as_it_is_there(stage: Scene) -> None:
+    host = stage.b.host
+    host.ask("guard", VIPS, interface="later0")
+    try:
+        stage.reset()
+        assert stage.b.guard.lacks == ""
+        host.ip("link", "add", "later0", "type", "veth", "peer", "name", "later1")
+        host.ask("leap", SECOND)  # it looks once a second
+        assert stage.b.guard.shows() == {}
+        assert '"later0"' in host.ask("nft", "list table netdev equipoise")
+        host.ip("link", "del", "later0")
+        host.ask("leap", SECOND)
+        stage.b.hold(WEB)
+        assert set(stage.b.guard.shows()) == {WEB}
+    finally:
+        host.ask("guard", VIPS)
+
+
 def test_who_has_no_right_is_told_so_at_once() -> None:
     # Root of a user namespace that does not own the network namespace it is in.
     powerless = Host.begin("unshare", "--user", "--map-root-user")
