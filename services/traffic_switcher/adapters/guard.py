@@ -240,12 +240,14 @@ class Egress:
             return ""
 
     def _wanted(self) -> tuple[str, ...]:
+        """Return the interfaces of the VIPs, as far as they are there."""
         networks = _networks()
         found = {
             named or connected.interface_of(address, networks)
             for address, named in self._named.items()
         }
-        return tuple(sorted(interface for interface in found if interface))
+        there = connected.interfaces(_read("dev"))
+        return tuple(sorted(each for each in found if each in there))
 
 
 def _structure(kernel: Kernel, family: str) -> str:
@@ -256,10 +258,14 @@ def _structure(kernel: Kernel, family: str) -> str:
 
 
 def _networks() -> tuple[Network, ...]:
-    """Return this machine's networks; without IPv6 there is no such file."""
-    ipv6 = NETWORKS / "ipv6_route"
+    return connected.networks(_read("route"), _read("ipv6_route"))
+
+
+def _read(name: str) -> str:
+    """Read what the kernel says of our network namespace; without IPv6 it has no file for it."""
     try:
-        text = ipv6.read_text() if ipv6.exists() else ""
-        return connected.networks((NETWORKS / "route").read_text(), text)
+        return (NETWORKS / name).read_text()
+    except FileNotFoundError:
+        return ""
     except OSError as error:
-        raise SwitchError(f"{NETWORKS} cannot be read: {error.strerror}") from error
+        raise SwitchError(f"{NETWORKS / name} cannot be read: {error.strerror}") from error

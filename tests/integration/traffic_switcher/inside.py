@@ -4,6 +4,7 @@ Run as `python -m tests.integration.traffic_switcher.inside`; see `namespaces` f
 """
 
 import errno
+import itertools
 import json
 import os
 import select
@@ -12,24 +13,27 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from services.traffic_switcher.adapters.guard import NftGuard
+from services.traffic_switcher.adapters.ports import Guard
 from shared import libnftables
 from shared.clock import SystemClock
 from shared.cluster import Cluster, VirtualIp
-from shared.errors import EquipoiseError
-from shared.instant import MILLISECOND, SECOND
+from shared.errors import EquipoiseError, SwitchError
+from shared.instant import MILLISECOND, SECOND, Duration
 from shared.libnftables import Libnftables
 from tests.unit.traffic_switcher.play import cluster
 
 ARP = 0x0806
 IPV6 = 0x86DD
 SOLICIT, ADVERTISE = 135, 136
+PATIENCE = 50  # permits for one renewal
 BROADCAST = b"\xff" * 6
 
 
@@ -53,6 +57,19 @@ class LeapingClock:
         await self._real.sleep(duration_us)
 
 
+class LackingKernel:
+    """The kernel without something that newer or richer ones have."""
+
+    def __init__(self, kernel: Libnftables, lacks: str) -> None:
+        self._kernel = kernel
+        self._lacks = lacks
+
+    def run(self, text: str) -> str:
+        if self._lacks in text:
+            raise SwitchError("nftables refuses: Operation not supported")
+        return self._kernel.run(text)
+
+
 class Inside:
     """What can be asked for; every method but those with an underscore."""
 
@@ -61,16 +78,28 @@ class Inside:
         self._connections: dict[str, socket.socket] = {}
         self._kernel: Libnftables | None = None
         self._guard: NftGuard | None = None
+        self._tokens = itertools.count(1_000)
 
-    def guard(self, vips: dict[str, str]) -> None:
+    def guard(self, vips: dict[str, str], lacks: str = "", interface: str | None = None) -> None:
+        """Make a guard; in whose kernel some word of the language is unknown."""
         self._kernel = libnftables.find(os.environ)
-        self._guard = NftGuard(self._kernel, cluster_of(vips), self._clock)
+        lacking = LackingKernel(self._kernel, lacks) if lacks else self._kernel
+        self._guard = NftGuard(lacking, cluster_of(vips, interface), self._clock)
 
     def guarding(self, call: str, *arguments: Any, **named: Any) -> Any:
         assert self._guard is not None
         found = getattr(self._guard, call)
         answer = found(*arguments, **named) if callable(found) else found
         return dict(answer) if isinstance(answer, dict) else answer
+
+    def holds(self, addresses: list[str], for_us: int, leaps: tuple[int, ...] = ()) -> bool:
+        """Renew these here, where a permit has no far way to go; the clock leaps after it."""
+        assert self._guard is not None
+        try:
+            permitted = partial(self.leap, *leaps)
+            return renewed(self._guard, self._tokens, addresses, for_us, permitted)
+        finally:
+            self.leap()
 
     def leap(self, *leaps: int) -> None:
         self._clock.leaps = list(leaps)
@@ -187,10 +216,27 @@ class Inside:
             return errno.errorcode[error.errno or 0]
 
 
-def cluster_of(vips: dict[str, str]) -> Cluster:
+def renewed(
+    guard: Guard,
+    tokens: Iterator[int],
+    addresses: Iterable[str],
+    rest_us: Duration,
+    permitted: Callable[[], object] = lambda: None,
+) -> bool:
+    """Renew by a fresh permit; one may run out on its way, on a busy machine."""
+    rests = dict.fromkeys(addresses, rest_us)
+    for token in itertools.islice(tokens, PATIENCE):
+        guard.permit(token)
+        permitted()
+        if guard.renew(token, rests):
+            return True
+    return False
+
+
+def cluster_of(vips: dict[str, str], interface: str | None = None) -> Cluster:
     """Return a cluster with these addresses."""
     virtual = {
-        name: VirtualIp(name=name, address=address, prefix=24, home="node-a")
+        name: VirtualIp(name=name, address=address, prefix=24, home="node-a", interface=interface)
         for name, address in vips.items()
     }
     return replace(cluster(), vips=virtual)

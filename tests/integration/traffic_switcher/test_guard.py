@@ -36,12 +36,9 @@ class Node:
         self.host = host
         self.guard = RemoteGuard(host)
         self.hardware: str = host.ask("hardware", "eth0")
-        self._token = 0
 
-    def hold(self, *addresses: str, for_us: Duration = SECOND) -> None:
-        self._token += 1
-        self.guard.permit(self._token)
-        assert self.guard.renew(self._token, dict.fromkeys(addresses, for_us))
+    def hold(self, *addresses: str, for_us: Duration = 10 * SECOND) -> None:
+        assert self.host.ask("holds", addresses, for_us)
 
 
 class Scene:
@@ -153,7 +150,6 @@ def test_who_still_sends_to_a_node_without_the_lease_gets_no_answer(
     assert not scene.connects("early", address)
     scene.a.hold(address)
     assert scene.client.ask("pings", address, SOON_MS)
-    scene.a.hold(address)
     assert scene.connects("in time", address)
     assert scene.says("in time", "hello") == "a hello"
     scene.a.guard.close(address)
@@ -229,12 +225,12 @@ def test_a_frozen_owner_stops_answering_when_its_lease_ends(scene: Scene, addres
 
 
 def test_a_permit_that_has_run_out_renews_nothing(scene: Scene) -> None:
-    scene.a.hold(WEB, for_us=800 * MILLISECOND)
+    scene.a.hold(WEB)
     guard = scene.a.guard
     guard.permit(77)
     wait(PERMIT_US + TICK_US)
     before = guard.shows()
-    assert not guard.renew(77, {WEB: 5 * SECOND, WEB6: 5 * SECOND})
+    assert not guard.renew(77, {WEB: 30 * SECOND, WEB6: 30 * SECOND})
     after = guard.shows()
     assert set(after) == {WEB}
     assert after[WEB] <= before[WEB]
@@ -244,21 +240,14 @@ def test_a_renewal_that_the_kernel_took_too_long_for_is_done_again_with_what_is_
     scene: Scene,
 ) -> None:
     # The clock leaps between the commit and the look at it: the processor was taken away.
-    guard, lease_us, lost_us = scene.a.guard, 600 * MILLISECOND, 250 * MILLISECOND
-    guard.permit(78)
-    scene.a.host.ask("leap", lost_us)
-    assert guard.renew(78, {WEB: lease_us})
-    assert 0 < guard.shows()[WEB] <= lease_us - lost_us
+    lease_us, lost_us = 10 * SECOND, 2 * SECOND
+    assert scene.a.host.ask("holds", [WEB], lease_us, [lost_us])
+    assert 0 < scene.a.guard.shows()[WEB] <= lease_us - lost_us
 
 
 def test_a_machine_that_is_always_too_late_ends_with_a_closed_guard(scene: Scene) -> None:
     scene.a.hold(WEB)
-    scene.a.guard.permit(79)
-    scene.a.host.ask("leap", *[30 * MILLISECOND] * 20)
-    try:
-        assert not scene.a.guard.renew(79, {WEB: SECOND})
-    finally:
-        scene.a.host.ask("leap")
+    assert not scene.a.host.ask("holds", [WEB], 10 * SECOND, [30 * MILLISECOND] * 20)
     assert scene.a.guard.shows() == {}
 
 
@@ -278,7 +267,6 @@ def test_a_vip_that_is_held_elsewhere_is_reached_through_a_node_that_forwards(sc
     try:
         scene.b.hold(WEB)
         Scene._until(lambda: container.ask("pings", "10.99.0.1", WITHIN_MS))
-        scene.b.hold(WEB)
         assert container.ask("opens", "through", WEB, PORT, SOON_MS)
         assert str(container.ask("says", "through", "hello", SOON_MS)) == "b hello"
         # A neighbour who believes that a has it is not served by a, not even by forwarding.
@@ -340,12 +328,9 @@ def test_an_open_connection_outlives_a_move(scene: Scene, address: str, previous
     scene.point_at(b, address)
     assert scene.says("old", "two", SOON_MS) == "a two"
     assert scene.connects("new", address)
-    b.hold(address)
     assert scene.says("new", "hello", SOON_MS) == "b hello"
-    b.hold(address)
     assert scene.says("old", "three", SOON_MS) == "a three"
     # Kept: what belongs to nobody is answered by a reset, so that its client tries anew.
-    b.hold(address)
     b.guard.keep(address)
     assert scene.says("old", "four", SOON_MS) == "ECONNRESET"
     assert scene.says("new", "again", SOON_MS) == "b again"
@@ -485,6 +470,41 @@ def test_the_guard_of_packet_sockets_follows_a_renamed_interface(scene: Scene) -
         host.ip("addr", "replace", "fd78::12/64", "dev", "eth0", "nodad")
         host.ip("addr", "replace", f"{WEB6}/64", "dev", "eth0", "nodad")
         host.ip("link", "set", "eth0", "up")
+
+
+def test_a_kernel_without_the_hook_of_packet_sockets_guards_all_else(stage: Scene) -> None:
+    stage.a.host.ask("guard", VIPS, lacks="hook egress")
+    try:
+        stage.reset()
+        assert stage.a.guard.lacks == (
+            "what packet sockets send is not guarded: nftables refuses: Operation not supported"
+        )
+        assert stage.who_has(WEB) is None
+        stage.a.hold(WEB, WEB6)
+        assert stage.who_has(WEB) == stage.a.hardware
+        stage.a.guard.close(WEB)
+        assert set(stage.a.guard.shows()) == {WEB6}
+        assert stage.who_has(WEB) is None
+    finally:
+        stage.a.host.ask("guard", VIPS)
+
+
+def test_an_interface_that_is_named_is_guarded_as_soon_as_it_is_there(stage: Scene) -> None:
+    host = stage.b.host
+    host.ask("guard", VIPS, interface="later0")
+    try:
+        stage.reset()
+        assert stage.b.guard.lacks == ""
+        host.ip("link", "add", "later0", "type", "veth", "peer", "name", "later1")
+        host.ask("leap", SECOND)  # it looks once a second
+        assert stage.b.guard.shows() == {}
+        assert '"later0"' in host.ask("nft", "list table netdev equipoise")
+        host.ip("link", "del", "later0")
+        host.ask("leap", SECOND)
+        stage.b.hold(WEB)
+        assert set(stage.b.guard.shows()) == {WEB}
+    finally:
+        host.ask("guard", VIPS)
 
 
 def test_who_has_no_right_is_told_so_at_once() -> None:
