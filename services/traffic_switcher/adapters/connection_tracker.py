@@ -1,6 +1,9 @@
-"""The kernel's connection tracker: entries of an address, deleted, so that no old path is kept.
+"""The kernel's connection tracker: entries that lead an address elsewhere, deleted.
 
-Without the tracker's module there is nothing to forget.
+The kernel keeps a translated connection on the path that it began with, whatever the rules say
+since. Others keep no path: they are left alone, since to forget one that has just begun would
+make its next segment look like a stranger's. Without the tracker's module there is nothing to
+forget.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ NOT_THERE = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.
 
 
 async def forget(address: str) -> None:
-    """Delete every entry that begins or ends at an address."""
+    """Delete every entry that begins at an address, or leads to it, and is translated."""
     # The kernel walks its whole table (13 ms for an empty one of 262,144 buckets) within one call,
     # which must not hold up the loop that renews leases.
     await asyncio.to_thread(_forget_here, address)
@@ -63,10 +66,13 @@ async def _forget_begun(tracker: AsyncNFCTSocket, family: int, begun: NFCTAttrTu
     # Older kernels do not know the filter and tell all: so each is compared once more.
     found = [entry async for entry in await tracker.dump(tuple_orig=begun)]
     for entry in found:
-        flow = NFCTAttrTuple.from_netlink(family, entry.get_attr("CTA_TUPLE_ORIG"))
-        if (begun.daddr or flow.daddr) == flow.daddr and (begun.saddr or flow.saddr) == flow.saddr:
+        there = NFCTAttrTuple.from_netlink(family, entry.get_attr("CTA_TUPLE_ORIG"))
+        back = NFCTAttrTuple.from_netlink(family, entry.get_attr("CTA_TUPLE_REPLY"))
+        is_wanted = (begun.daddr or there.daddr) == there.daddr
+        is_wanted = is_wanted and (begun.saddr or there.saddr) == there.saddr
+        if is_wanted and (back.saddr, back.daddr) != (there.daddr, there.saddr):
             try:
-                await tracker.entry("del", tuple_orig=flow)
+                await tracker.entry("del", tuple_orig=there)
             except NetlinkError as error:
                 if error.code != errno.ENOENT:  # it ended meanwhile
                     raise

@@ -67,7 +67,7 @@ class Addresses(Protocol):
         """Remove it if we put it there; else do nothing."""
 
     async def forget_flows(self, address: str) -> None:
-        """Delete the connection tracker's entries of the address, so that no old path is kept."""
+        """Delete the connection tracker's translated entries of it, so that no old path is kept."""
 
     async def close(self) -> None:
         """End; addresses stay as they are."""

@@ -234,34 +234,41 @@ def test_a_process_that_may_not_change_addresses_says_what_it_needs() -> None:
         assert said.count("CAP_NET_ADMIN") == 2  # the place is unfit, and so says a try
 
 
-def test_connections_of_an_address_are_forgotten_and_no_others() -> None:
+def test_translated_connections_of_an_address_are_forgotten_and_no_others() -> None:
     async def scene(host: Host, addresses: OnPlainLoop) -> None:
         host.within(lambda: plainly(track()))
         await addresses.forget_flows(WEB.address)
-        assert host.within(lambda: plainly(tracked())) == ["10.1.0.1", "10.1.0.1"]
+        assert host.within(lambda: plainly(tracked())) == {
+            (WEB.address, 1_001),
+            ("10.1.0.1", 1_001),
+            ("10.1.0.1", 1_002),
+        }
         await addresses.forget_flows(SIX.address)  # none is fine
 
     play(scene)
 
 
 async def track() -> None:
-    """Let the connection tracker know two connections of the VIP, and two of the node."""
+    """Let the connection tracker know connections to two addresses, one of each translated."""
     with closing(AsyncNFCTSocket()) as tracker:
-        for server in (WEB.address, "10.1.0.1"):
-            for port in (1_001, 1_002):
+        for server, translated in ((WEB.address, "10.1.0.50"), ("10.1.0.1", "10.1.0.51")):
+            for port, answering in ((1_001, server), (1_002, translated)):
                 there = NFCTAttrTuple(
                     saddr="10.1.0.7", daddr=server, proto=17, sport=port, dport=53
                 )
-                both_ways = {"tuple_orig": there, "tuple_reply": there.reverse()}
-                await tracker.entry("add", timeout=60, **both_ways)
+                back = NFCTAttrTuple(
+                    saddr=answering, daddr="10.1.0.7", proto=17, sport=53, dport=port
+                )
+                await tracker.entry("add", timeout=60, tuple_orig=there, tuple_reply=back)
 
 
-async def tracked() -> list[str]:
-    """Return where the tracked connections lead."""
+async def tracked() -> set[tuple[str, int]]:
+    """Return where the tracked connections were to lead, and from which port."""
     with closing(AsyncNFCTSocket()) as tracker:
         found = [entry async for entry in await tracker.dump()]
     begun = (entry.get_attr("CTA_TUPLE_ORIG") for entry in found)
-    return [NFCTAttrTuple.from_netlink(socket.AF_INET, each).daddr for each in begun]
+    tuples = [NFCTAttrTuple.from_netlink(socket.AF_INET, each) for each in begun]
+    return {(each.daddr, each.sport) for each in tuples}
 
 
 def plainly(coroutine: Coroutine[Any, Any, T]) -> T:
