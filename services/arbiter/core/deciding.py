@@ -310,7 +310,7 @@ def _case(state: State, name: str, now: Instant) -> tuple[State, Actions]:
             return state, actions
         waiting = closable(state, case, now)
     if waiting:
-        if waiting != case.incident.waiting_for:
+        if case.verified_at is not None and waiting != case.incident.waiting_for:
             incident = replace(case.incident, waiting_for=waiting)
             state = put(state, replace(case, incident=incident))
             return state, (*actions, said(state, name))

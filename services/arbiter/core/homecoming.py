@@ -20,7 +20,7 @@ from shared.instant import SECOND, Instant
 from shared.messages.facts import NodeState
 from shared.messages.traffic import Failback
 
-MOVES_OF_A_RETURN = 2  # the loss and the return: one more pair must stay possible
+MOVES_OF_A_LOSS = 2  # giving up what it had, and having it back
 PAUSED = "automation is paused"
 
 
@@ -80,10 +80,10 @@ def _hold_down(state: State, vip: str, home: str, now: Instant) -> str:
 
 def _bounded(state: State, home: str, now: Instant) -> str:
     policy, member = state.cluster.policy, state.members[home]
-    if _since_its_loss(member) >= MOVES_OF_A_RETURN:
+    if _since_its_loss(member) >= MOVES_OF_A_LOSS:
         return ""  # this return has begun, and was counted
-    left = policy.moves_max - sum(now - at < policy.moves_window_us for at in member.moves_at)
-    return f"the window of {policy.moves_max} automatic moves" if left < MOVES_OF_A_RETURN else ""
+    lately = sum(now - at < policy.moves_window_us for at in member.moves_at)
+    return f"the window of {policy.moves_max} automatic moves" if lately >= policy.moves_max else ""
 
 
 def _one_at_a_time(state: State, vip: str, home: str, now: Instant) -> str:
@@ -103,7 +103,7 @@ def came_home(state: State, vip: str, now: Instant) -> tuple[State, Actions]:
     reason = f"{vip} comes home to {home}"
     if not known.asked:
         member = state.members[home]
-        moves_at = counted(state, member, now, most=MOVES_OF_A_RETURN)
+        moves_at = counted(state, member, now, most=MOVES_OF_A_LOSS)
         state = with_member(state, replace(member, moves_at=moves_at))
     move = Move(
         to={vip: home}, reason=reason, incident=name, drain_us=state.cluster.policy.drain_us
