@@ -130,9 +130,8 @@ def _concluded(
 ) -> NodeState:
     """Return what the signals of a member that is silent on the bus amount to."""
     if weighing.is_silent_by_udp:
-        over = leases_are_over(state, member, now) and not weighing.answered
-        is_dead = over or member.state is NodeState.DEAD
-        return NodeState.DEAD if is_dead and member.state in LOST_STATES else NodeState.SUSPECT
+        is_over = leases_are_over(state, member, now) and not weighing.answered
+        return NodeState.DEAD if is_over and member.state in LOST_STATES else NodeState.SUSPECT
     if member.state in LOST_STATES:
         return member.state
     if weighing.unanswered and member.bus_at is not None:

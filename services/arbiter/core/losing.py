@@ -47,6 +47,7 @@ from shared.messages.health import Grade, Sign
 from shared.messages.traffic import Failover
 
 MERGE_WITHIN_US: Duration = SECOND  # what a node's silence takes to be noticed, at the most
+ALL_OVER = "all its leases have certainly ended, and it is still silent"
 OBSERVED_STATES = (InstanceState.OBSERVED, InstanceState.MATCHED)
 
 
@@ -134,6 +135,8 @@ def _relapsed(state: State, member: Member, now: Instant) -> Member:
     if member.lost_at is not None and now - member.lost_at <= MERGE_WITHIN_US:
         return member  # what it lost a moment ago, its addresses, was a sign of this
     lately = member.lost_at is not None and now - member.lost_at < state.cluster.policy.forget_us
+    if lately and member.bus_at is None:
+        return member  # it is still lost, since before this arbiter began
     return replace(member, lost_at=now, relapses=member.relapses + 1 if lately else 0)
 
 
@@ -266,12 +269,14 @@ def _dead(state: State, member: Member, now: Instant) -> State:
     """Add to a suspect node's incident that it is dead now."""
     assert member.incident is not None
     case = state.cases[member.incident]
+    if any(item.what == ALL_OVER for item in case.incident.evidence):
+        return state
     weighing = weigh(state, member, now)
     ended = EvidenceItem(
         observer=state.arbiter,
         boot_id=member.boot_id,
         sequence=member.sequence,
-        what="all its leases have certainly ended, and it is still silent",
+        what=ALL_OVER,
         value=f"{milliseconds(weighing.silent_us or 0):.0f} ms",
         threshold="",
         grade=Grade.CONCLUSIVE,

@@ -132,7 +132,7 @@ def _missed(state: State, instance: Instance, now: Instant) -> tuple[State, Acti
     changed = replace(instance, healthy_since=now)
     state = with_instances(state, changed)
     state, facts = standing_as(state, changed, InstanceState.OBSERVED, "healthy again", now)
-    return _mark(state, changed, "out", facts, now)
+    return _mark(state, state.instance(changed.target), "out", facts, now)
 
 
 def hold_us(state: State, instance: Instance) -> Duration:
@@ -166,9 +166,8 @@ def _matched(state: State, instance: Instance, now: Instant) -> tuple[State, Act
         return standing_as(state, instance, InstanceState.OUT, reason, now)
     if judgement.verdict is not Verdict.HEALTHY or obstacle(state, instance, now):
         return state, ()
-    state, facts = _mark(state, instance, "match", (), now)
     after, orders = _come_back(state, instance, now)
-    return after, (*facts, *orders)
+    return _mark(after, after.instance(instance.target), "match", orders, now)
 
 
 def obstacle(state: State, instance: Instance, now: Instant) -> str:

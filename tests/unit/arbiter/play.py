@@ -344,6 +344,10 @@ class Play:
         """Return the documents said with one type of message."""
         return [each.incident for each in self.said if isinstance(each, kind)]
 
+    def incidents_of_nodes(self) -> list[Incident]:
+        """Return the documents of incidents that were opened for the loss of a node."""
+        return [each for each in self.incidents(IncidentOpened) if each.service == ""]
+
     def again(self, plans: tuple[Plan, ...] | None = None) -> "Play":
         """Return the play after a restart of the arbiter, from the plan in force."""
         documents: Mapping[str, Incident] = {
@@ -359,6 +363,11 @@ class Play:
             past=past,
             now=self.now,
             sick=dict(self.sick),
+            deaf=set(self.deaf),
+            mute=set(self.mute),
+            unheard=set(self.unheard),
+            dark=set(self.dark),
+            spoke_at=dict(self.spoke_at),
             loads=dict(self.loads),
             sequence=self.sequence,
         )
