@@ -166,7 +166,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
         case PlacesSeen():
             return fitness.places_seen(state, event, now)
         case PlacesUnknown():
-            return fitness.places_unknown(state, event.detail, now), ()
+            return fitness.places_unknown(state, event.detail), ()
         case BalancerChanged():
             return replace(state, balancer=event.detail), ()
         case AddressTaken():

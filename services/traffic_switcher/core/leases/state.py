@@ -17,6 +17,9 @@ from shared.messages.leases import NO_TERM, Grant, LeaseBeat, Term
 from shared.messages.traffic import Placement, Plan
 
 UNSEEN = Place(unfit="the interfaces of this machine were not read yet")
+UNGUARDED = "the guard was not made yet"
+UNASKED = "unknown: it was not asked yet"
+NOT_YET = frozenset({UNSEEN.unfit, UNGUARDED, UNASKED})  # what every start begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class State:
     beat_now: bool = False  # something changed that the arbiter waits for
     said_fit: frozenset[str] = frozenset()  # the VIPs that the newest beat called fit
     has_stood: bool = False  # this process has closed what the one before it had opened
-    guard: str = "the guard was not made yet"  # why it does not stand ("" it does)
+    guard: str = UNGUARDED  # why it does not stand ("" it does)
     guard_at: Instant  # when the kernel last confirmed what the beats say
     stand_at: Instant = 0
     standing: bool = False  # being made
@@ -101,7 +104,7 @@ class State:
     repairs: tuple[Instant, ...] = ()  # of the guard
     around_at: Instant = 0  # when to read links and addresses
     looking_around: bool = False
-    balancer: str = "unknown: it was not asked yet"  # why it serves nobody ("" it does)
+    balancer: str = UNASKED  # why it serves nobody ("" it does)
     leaving: str = ""
 
 

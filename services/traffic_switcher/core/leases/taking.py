@@ -132,9 +132,9 @@ def claimed(state: State, event: Claimed, now: Instant) -> Decided:
 
 
 def keep(state: State, name: str, now: Instant) -> Decided:
-    """Do what is due for a VIP that is held."""
+    """Do what is due for a VIP that is held; one that drains needs its address still."""
     vip, actions = state.vips[name], list[Action]()
-    if vip.opened_at is None:
+    if vip.opened_at is None and vip.drained_at is None:
         return state, ()
     if now >= vip.refresh_at:
         vip = replace(vip, refresh_at=now + REFRESH_US)
@@ -153,7 +153,7 @@ def keep(state: State, name: str, now: Instant) -> Decided:
 def waits(vip: Vip) -> tuple[Instant, ...]:
     """Return when something is due for a VIP that is held."""
     if vip.opened_at is None:
-        return ()
+        return () if vip.drained_at is None else (vip.refresh_at,)
     if vip.address_at is None:
         return (vip.ends_at, vip.refresh_at)
     ask = () if vip.asking == vip.term else (vip.ask_at,)
