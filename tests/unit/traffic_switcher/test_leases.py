@@ -14,9 +14,11 @@ from services.traffic_switcher.core.leases.state import (
     PlacesChanged,
     PlacesSeen,
     PlacesUnknown,
+    PlanInForce,
     Renew,
     Tick,
 )
+from services.traffic_switcher.core.state import Trace
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.leases import NO_TERM, ClaimSeen
 from shared.messages.traffic import Drift
@@ -520,3 +522,42 @@ def test_half_a_memory_is_never_written() -> None:
     play.kernel.refuses = ""
     play.start()
     assert [memory.floors for memory in play.written] == [{"web": FIRST}]
+
+
+# -- traces ----------------------------------------------------------------------------------------
+
+
+def test_what_is_done_for_an_incident_is_in_its_trace() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST), "api": there(FIRST)}, incident="7K2F")
+    play.hear({"web": FIRST})
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)}, incident="9M3P")
+    traced = [(a.incident, a.name, a.parent) for a in play.done if isinstance(a, Trace)]
+    assert traced == [
+        ("7K2F", "take vip", "switch"),
+        ("7K2F", "answer vip", "verify"),
+        ("9M3P", "release vip", "switch"),
+    ]
+    assert all(a.begin_at <= a.end_at for a in play.done if isinstance(a, Trace))
+
+
+def test_a_way_home_is_in_the_part_of_the_trace_that_is_the_return() -> None:
+    play = LeasePlay(REMEMBERED)
+    made = plan(FIRST, {"web": here(FIRST)}, incident="7K2F")
+    play.feed(PlanInForce(made, is_failover=False))
+    play.hear({"web": FIRST})
+    assert {a.parent for a in play.done if isinstance(a, Trace)} == {"failback"}
+
+
+def test_what_follows_much_later_in_the_same_term_is_not_in_the_old_trace() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST)}, incident="7K2F")
+    play.hear({"web": FIRST})
+    count = play.kinds().count("Trace")
+    play.pass_time(LEASE_US)
+    play.hear({"web": FIRST})
+    play.start()
+    play.hear({"web": FIRST})
+    play.feed(BalancerChanged("dead: gone"))
+    assert play.held.count(("web", "taken")) == 3
+    assert play.kinds().count("Trace") == count

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
+from services.traffic_switcher.core.following import RECOVERY
 from services.traffic_switcher.core.places import Place
 from services.traffic_switcher.core.state import Say, Trace
 from shared.cluster import Cluster
@@ -37,6 +38,7 @@ class Release:
     term: Term
     reason: str
     incident: str | None
+    parent: str  # of its span
     begun_at: Instant
     closed_at: Instant | None = None  # confirmed by the kernel
     ends_at: Instant = 0  # of the lease: by then the kernel has closed it, whoever lives
@@ -66,6 +68,7 @@ class Vip:
     hand_over_ends_at: Instant = 0
     placement: Placement | None = None  # as persisted
     incident: str | None = None  # that the placement was made for
+    returns: bool = False  # the placement is part of that incident's end
     place: Place = UNSEEN
     trouble: str = ""  # why it is left alone for a while
     trouble_until: Instant = 0
@@ -108,6 +111,11 @@ class State:
     leaving: str = ""
 
 
+def parent_of(vip: Vip, phase: str) -> str:
+    """Return the key of the span that what is done for a VIP belongs to."""
+    return RECOVERY if vip.returns else phase
+
+
 def with_vip(state: State, name: str, vip: Vip) -> State:
     """Return the state with one VIP changed."""
     return replace(state, vips={**state.vips, name: vip})
@@ -133,6 +141,7 @@ class PlanInForce:
     """A plan was persisted."""
 
     plan: Plan
+    is_failover: bool = True  # it takes load away; else it brings load back
 
 
 @dataclass(frozen=True, slots=True)
