@@ -1,6 +1,7 @@
 """Writes the story of this node's VIPs to the log: a line for each thing that happened."""
 
 from services.traffic_switcher.adapters.story import Story
+from services.traffic_switcher.core.leases.state import NOT_YET
 from shared.log import Log
 from shared.messages.leases import ClaimSeen, Held, Holding, LeaseBeat
 from shared.messages.table import Message
@@ -58,8 +59,7 @@ class LeaseStory:
             self._changed(name, "" if hold.unfit == beat.guard_detail else hold.unfit)
 
     def _changed(self, what: str, now: str) -> None:
-        before = self._known.get(what, "")
-        if now == before:
+        if now == self._known.get(what, "") or now in NOT_YET:
             return
         self._known[what] = now
         if now:

@@ -5,9 +5,15 @@ state           the values that decisions are made of
 installed       what a load balancer shows when it is read back, whatever its kind
 steps           from what is installed to what is wanted
 verification    the request that proves a plan, and what its answer proves
-plan_file       a persisted plan, as bytes
+leases          what is granted, held and given up: a core of its own, for a loop of its own
+places          where a VIP would be on this machine
+watching        whether the load balancer is dead or hangs
+plan_file       a persisted plan, as bytes; sealed_file: what all persisted files have in common
 haproxy_file    haproxy.cfg, as text
 haproxy_words   HAProxy's command line, as text
+nft_words       the guard, as text for the kernel; nft_listing: what it answers
+connected       which of this machine's networks an address is in
+packet_filter   which frames are claims of our VIPs
 """
 
 from services.traffic_switcher.core.decisions import (

@@ -125,9 +125,9 @@ class LeaseKeeper:
         self._story = LeaseStory(base.log)
         self._state = self._begin(persisted)
 
-    def plan_in_force(self, plan: Plan) -> None:
+    def plan_in_force(self, plan: Plan, *, is_failover: bool) -> None:
         """Hear of a plan that was persisted."""
-        self._queue.put_nowait(PlanInForce(plan))
+        self._put(PlanInForce(plan, is_failover))
 
     async def run(self) -> None:
         """Hold what is granted until told to stop, then let go of it."""

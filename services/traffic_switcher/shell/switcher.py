@@ -6,7 +6,7 @@ for an answer is a task of its own, which ends in an event.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
@@ -70,6 +70,13 @@ class Store(Protocol):
         """Return only when it is safe; raise `StateError` if it is not."""
 
 
+class Told(Protocol):
+    """Who is told of plans."""
+
+    def __call__(self, plan: Plan, *, is_failover: bool) -> None:
+        """Hear of one that was persisted."""
+
+
 class Requests(Protocol):
     """Who sends real requests through the load balancer."""
 
@@ -100,7 +107,7 @@ class Switcher:
         self._driver = driver
         self._store = store
         self._requests = requests
-        self._told: Callable[[Plan], None] | None = None
+        self._told: Told | None = None
         # Its length is bounded: by COMMANDS_MAX, and because everything else is under way once.
         self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue()
         self._is_ready = False
@@ -114,7 +121,7 @@ class Switcher:
         """The newest persisted plan."""
         return self._state.memory.plan
 
-    def tell(self, told: Callable[[Plan], None]) -> None:
+    def tell(self, told: Told) -> None:
         """Tell somebody of every plan as soon as it is persisted."""
         self._told = told
 
@@ -215,7 +222,8 @@ class Switcher:
             return NotPersisted(memory.fence, str(error))
         is_new = memory.fence > self._state.memory.fence
         if self._told is not None and memory.plan is not None and is_new:
-            self._told(memory.plan)
+            received = self._state.received
+            self._told(memory.plan, is_failover=received is None or received.is_failover)
         return Persisted(memory.fence)
 
     async def _read(self, action: Read) -> None:

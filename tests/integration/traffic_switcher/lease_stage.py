@@ -150,7 +150,7 @@ class Node:
     def follow(self, made: Plan) -> None:
         """Let it hear of a plan that was persisted."""
         assert self.keeper is not None
-        self.keeper.plan_in_force(made)
+        self.keeper.plan_in_force(made, is_failover=True)
 
     def _guard(self) -> FakeGuard:
         if self.lacks:

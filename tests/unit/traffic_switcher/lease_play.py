@@ -7,6 +7,7 @@ from services.traffic_switcher.core import leases
 from services.traffic_switcher.core.leases import Beginning
 from services.traffic_switcher.core.leases.state import (
     Action,
+    AddressNotTaken,
     AddressTaken,
     Announce,
     Answered,
@@ -93,6 +94,8 @@ class LeasePlay:
         self.places = dict.fromkeys(self.cluster.vips, Place(interface="eth0", carrier=True))
         self.done: list[Action] = []
         self.answers = True
+        self.holds_places = False  # reading links takes its time
+        self.refuses_addresses = ""
         self.incarnations = 0
         self.plan = plan
         self.state = self.start()
@@ -185,12 +188,16 @@ class LeasePlay:
             case CloseGuard():
                 self.kernel.ends.pop(action.vip, None)
                 return [Closed(action.vip)]
+            case LookAround() if self.holds_places:
+                return []
             case LookAround():
                 seen = {
                     name: replace(place, ours=name in self.addresses)
                     for name, place in self.places.items()
                 }
                 return [PlacesSeen(seen, self.now)]
+            case TakeAddress() if self.refuses_addresses:
+                return [AddressNotTaken(action.vip, action.term, self.refuses_addresses)]
             case TakeAddress():
                 self.addresses.add(action.vip)
                 return [AddressTaken(action.vip, action.term)]

@@ -6,15 +6,22 @@ from services.traffic_switcher.core import leases
 from services.traffic_switcher.core.leases.pace import PERMIT_US
 from services.traffic_switcher.core.leases.state import (
     BalancerChanged,
+    Claimed,
     HandOver,
     Heard,
     Memory,
     PersistFloors,
+    PlacesChanged,
+    PlacesSeen,
+    PlacesUnknown,
+    PlanInForce,
     Renew,
     Tick,
 )
+from services.traffic_switcher.core.state import Trace
 from shared.instant import MILLISECOND, SECOND
-from shared.messages.leases import NO_TERM
+from shared.messages.leases import NO_TERM, ClaimSeen
+from shared.messages.traffic import Drift
 from tests.unit.traffic_switcher.lease_play import (
     EVERY_US,
     LEASE_US,
@@ -369,6 +376,114 @@ def test_the_holder_before_serves_open_connections_on_and_keeps_the_address_for_
     assert play.held[-1] == ("web", "drained")
 
 
+def test_the_address_stays_for_as_long_as_it_drains() -> None:
+    """The kernel removes it by itself after seconds, and old connections with it."""
+    play = holding()
+    moved = there(SECOND_TERM, previous="node-a", drain_us=30 * SECOND)
+    play.follow(SECOND_TERM, {"web": moved, "api": there(FIRST)})
+    count = play.kinds().count("TakeAddress")
+    play.pass_time(29 * SECOND)
+    assert play.kinds().count("TakeAddress") >= count + 28
+    assert "web" in play.addresses
+    play.pass_time(2 * SECOND)
+    count = play.kinds().count("TakeAddress")
+    play.pass_time(5 * SECOND)
+    assert play.kinds().count("TakeAddress") == count
+
+
+# -- links and addresses ---------------------------------------------------------------------------
+
+
+def test_a_change_while_the_links_are_read_is_read_again_at_once() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.holds_places = True
+    play.feed(PlacesChanged())
+    count = play.kinds().count("LookAround")
+    began_at = play.now
+    play.feed(PlacesChanged())
+    assert play.kinds().count("LookAround") == count
+    play.holds_places = False
+    play.feed(PlacesSeen(play.places, began_at))
+    assert play.kinds().count("LookAround") == count + 1
+
+
+def test_what_is_left_over_from_a_process_before_is_dropped() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.addresses.add("web")
+    play.start()
+    assert "web" not in play.addresses
+
+
+def test_an_address_that_the_kernel_refuses_is_given_up_and_tried_later() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.refuses_addresses = "no such device"
+    play.hear({"web": FIRST})
+    assert not play.is_open("web")
+    assert play.beats[-1].vips["web"].floor == FIRST
+    assert "no such device" in play.beats[-1].vips["web"].unfit
+    play.pass_time(6 * SECOND)
+    assert play.beats[-1].vips["web"].unfit == ""
+
+
+def test_who_cannot_see_its_interfaces_holds_nothing() -> None:
+    play = holding()
+    play.feed(PlacesUnknown("netlink is gone"))
+    assert not play.is_open("web")
+    assert play.held[-1] == ("web", "released")
+
+
+# -- somebody else ---------------------------------------------------------------------------------
+
+
+def test_a_lease_that_somebody_removed_is_committed_again_and_said() -> None:
+    play = holding()
+    play.kernel.ends.clear()
+    play.pass_time(EVERY_US)
+    assert play.is_open("web")
+    drift = [m for m in play.said if isinstance(m, Drift)]
+    assert [(m.service, m.target, m.installed) for m in drift] == [("vip", "web", "closed")]
+    assert play.held == [("web", "taken"), ("web", "answered")]
+
+
+def test_a_lease_that_somebody_opened_is_closed_and_said() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.kernel.ends["api"] = play.now + SECOND
+    play.pass_time(EVERY_US)
+    assert not play.is_open("api")
+    assert [m.target for m in play.said if isinstance(m, Drift)] == ["api"]
+
+
+def test_a_storm_of_claims_is_answered_ten_times_a_second_and_counted_whole() -> None:
+    play = holding()
+    before = play.kinds().count("Announce")
+    for _ in range(1_000):
+        play.feed(Claimed("web", "02:00:00:00:00:99", "eth0"))
+    assert play.kinds().count("Announce") == before + 1
+    play.hear({"web": FIRST}, length_us=SECOND)
+    play.pass_time(100 * MILLISECOND)
+    play.feed(Claimed("web", "02:00:00:00:00:99", "eth0"))
+    seen = [m.seen for m in play.said if isinstance(m, ClaimSeen)]
+    assert seen == [1, 1_001]
+
+
+def test_a_claim_of_a_vip_that_is_not_held_here_is_nobodys_business() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.feed(Claimed("web", "02:00:00:00:00:99", "eth0"))
+    assert "Announce" not in play.kinds()
+
+
+def test_it_is_announced_five_times_in_five_seconds_and_then_every_thirty() -> None:
+    play = holding()
+    at: list[int] = []
+    began_at = play.now
+    while play.now < began_at + 65 * SECOND:
+        count = play.kinds().count("Announce")
+        play.pass_time(EVERY_US)
+        play.hear({"web": FIRST})
+        at += [round((play.now - began_at) / SECOND)] * (play.kinds().count("Announce") - count)
+    assert at == [1, 2, 3, 4, 34, 64]
+
+
 # -- beats -----------------------------------------------------------------------------------------
 
 
@@ -407,3 +522,42 @@ def test_half_a_memory_is_never_written() -> None:
     play.kernel.refuses = ""
     play.start()
     assert [memory.floors for memory in play.written] == [{"web": FIRST}]
+
+
+# -- traces ----------------------------------------------------------------------------------------
+
+
+def test_what_is_done_for_an_incident_is_in_its_trace() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST), "api": there(FIRST)}, incident="7K2F")
+    play.hear({"web": FIRST})
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)}, incident="9M3P")
+    traced = [(a.incident, a.name, a.parent) for a in play.done if isinstance(a, Trace)]
+    assert traced == [
+        ("7K2F", "take vip", "switch"),
+        ("7K2F", "answer vip", "verify"),
+        ("9M3P", "release vip", "switch"),
+    ]
+    assert all(a.begin_at <= a.end_at for a in play.done if isinstance(a, Trace))
+
+
+def test_a_way_home_is_in_the_part_of_the_trace_that_is_the_return() -> None:
+    play = LeasePlay(REMEMBERED)
+    made = plan(FIRST, {"web": here(FIRST)}, incident="7K2F")
+    play.feed(PlanInForce(made, is_failover=False))
+    play.hear({"web": FIRST})
+    assert {a.parent for a in play.done if isinstance(a, Trace)} == {"failback"}
+
+
+def test_what_follows_much_later_in_the_same_term_is_not_in_the_old_trace() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST)}, incident="7K2F")
+    play.hear({"web": FIRST})
+    count = play.kinds().count("Trace")
+    play.pass_time(LEASE_US)
+    play.hear({"web": FIRST})
+    play.start()
+    play.hear({"web": FIRST})
+    play.feed(BalancerChanged("dead: gone"))
+    assert play.held.count(("web", "taken")) == 3
+    assert play.kinds().count("Trace") == count

@@ -101,7 +101,8 @@ def start(cluster: Cluster, beginning: Beginning, now: Instant) -> State:
     )
     if beginning.plan is None:
         return state
-    state, actions = granting.plan_in_force(state, beginning.plan, now)
+    known = replace(beginning.plan, incident=None)  # whose trace is written, or was never
+    state, actions = granting.plan_in_force(state, PlanInForce(known), now)
     assert not actions, "nothing is held at the start"
     return state
 
@@ -146,7 +147,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
         case Heard():
             return granting.heard(state, event.grant, now)
         case PlanInForce():
-            return granting.plan_in_force(state, event.plan, now)
+            return granting.plan_in_force(state, event, now)
         case Stood():
             return fitness.stood(state, now)
         case NotStood():
@@ -166,7 +167,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
         case PlacesSeen():
             return fitness.places_seen(state, event, now)
         case PlacesUnknown():
-            return fitness.places_unknown(state, event.detail, now), ()
+            return fitness.places_unknown(state, event.detail), ()
         case BalancerChanged():
             return replace(state, balancer=event.detail), ()
         case AddressTaken():

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from services.traffic_switcher.core.leases.pace import (
     ADDRESS_VALID_US,
     LEFT_ALONE_US,
-    LOOK_AROUND_US,
     MISSED_US,
     NOT_TAKEN_US,
     PERMIT_US,
@@ -130,9 +129,7 @@ def _was_closed(vip: Vip, now: Instant) -> bool:
 
 def places_seen(state: State, event: PlacesSeen, now: Instant) -> Decided:
     """Judge every VIP's place; drop what is left over, put back what was removed."""
-    state = replace(
-        state, looking_around=False, around_at=max(state.around_at, event.began_at + LOOK_AROUND_US)
-    )
+    state = replace(state, looking_around=False)
     actions: list[Action] = []
     for name, vip in sorted(state.vips.items()):
         place = event.places.get(name, vip.place)
@@ -145,12 +142,11 @@ def places_seen(state: State, event: PlacesSeen, now: Instant) -> Decided:
     return state, tuple(actions)
 
 
-def places_unknown(state: State, detail: str, now: Instant) -> State:
+def places_unknown(state: State, detail: str) -> State:
     """Hold nothing on a machine that cannot be seen."""
     place = Place(unfit=f"the interfaces of this machine cannot be read: {detail}")
     vips = {name: replace(vip, place=place) for name, vip in state.vips.items()}
-    around_at = max(state.around_at, now + LOOK_AROUND_US)
-    return replace(state, looking_around=False, around_at=around_at, vips=vips)
+    return replace(state, looking_around=False, vips=vips)
 
 
 def address_not_taken(state: State, event: AddressNotTaken, now: Instant) -> State:

@@ -11,6 +11,7 @@ from services.traffic_switcher.core.leases.releasing import Cause
 from services.traffic_switcher.core.leases.state import (
     Action,
     Decided,
+    PlanInForce,
     Renew,
     State,
     Vip,
@@ -122,24 +123,28 @@ def leased(vip: Vip, term: Term, ends_at: Instant, now: Instant) -> Vip:
 # -- a plan ----------------------------------------------------------------------------------
 
 
-def plan_in_force(state: State, plan: Plan, now: Instant) -> Decided:
+def plan_in_force(state: State, event: PlanInForce, now: Instant) -> Decided:
     """Give up what a persisted plan takes away."""
+    plan = event.plan
     if state.is_new:
         state = floors_of_the_new(state, plan)
     state = replace(state, epoch=max(state.epoch, plan.epoch))
     actions: list[Action] = []
     for name in sorted(plan.vips):
         if name in state.vips:
-            state, more = _placed(state, name, plan, now)
+            state, more = _placed(state, name, event, now)
             actions += more
     return state, tuple(actions)
 
 
-def _placed(state: State, name: str, plan: Plan, now: Instant) -> Decided:
+def _placed(state: State, name: str, event: PlanInForce, now: Instant) -> Decided:
+    plan = event.plan
     vip, placement = state.vips[name], plan.vips[name]
     known = vip.placement is not None and vip.placement.term == placement.term
-    incident = plan.incident if placement.term == plan.number else None
-    vip = replace(vip, placement=placement, incident=vip.incident if known else incident)
+    if not known:
+        incident = plan.incident if placement.term == plan.number else None
+        vip = replace(vip, incident=incident, returns=not event.is_failover)
+    vip = replace(vip, placement=placement)
     state = with_vip(state, name, vip)
     floor = floor_after(state.node, vip, placement)
     if floor == vip.floor:
@@ -149,5 +154,10 @@ def _placed(state: State, name: str, plan: Plan, now: Instant) -> Decided:
     is_here = placement.holder == state.node
     reason = "anew here" if is_here else f"to {placement.holder}"
     drain_us = placement.drain_us if placement.previous == state.node else 0
-    cause = Cause(reason=f"the plan gives it {reason}", floor=floor, drain_us=drain_us)
+    cause = Cause(
+        reason=f"the plan gives it {reason}",
+        floor=floor,
+        drain_us=drain_us,
+        incident=vip.incident,
+    )
     return releasing.release(state, name, cause, now)

@@ -21,6 +21,7 @@ from services.traffic_switcher.core.leases.state import (
     Release,
     State,
     Vip,
+    parent_of,
     with_vip,
 )
 from services.traffic_switcher.core.state import Say, Trace
@@ -38,6 +39,7 @@ class Cause:
     reason: str
     floor: Term
     drain_us: Duration = 0
+    incident: str | None = None  # None: it is not known yet, or there is none
 
 
 def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
@@ -50,7 +52,8 @@ def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
     begun = Release(
         term=vip.term,
         reason=cause.reason,
-        incident=vip.incident,
+        incident=cause.incident,
+        parent=parent_of(vip, "switch"),
         begun_at=now,
         ends_at=vip.ends_at + KERNEL_TICK_US,
         planned=drain_us > 0,
@@ -90,10 +93,17 @@ def lapse(state: State, now: Instant) -> Decided:
     for name, vip in sorted(state.vips.items()):
         if vip.opened_at is None or now < vip.ends_at:
             continue
-        after = replace(vip, opened_at=None, address_at=None, answered_at=None, hand_over_ends_at=0)
+        after = replace(
+            vip,
+            opened_at=None,
+            address_at=None,
+            answered_at=None,
+            hand_over_ends_at=0,
+            incident=None,  # what comes next in this term does not belong to it
+        )
         state = replace(with_vip(state, name, after), beat_now=True)
         held = _held(state, name, vip.term, Holding.LAPSED)
-        said = Say(replace(held, reason=RAN_OUT, incident=vip.incident))
+        said = Say(replace(held, reason=RAN_OUT))
         actions += (DropAddress(name), *handing.kept(name, vip, now), said)
     return state, tuple(actions)
 
@@ -189,8 +199,8 @@ def _released(state: State, name: str, release: Release, now: Instant) -> tuple[
     trace = Trace(
         incident=release.incident,
         name="release vip",
-        key=f"release/{state.node}/{name}",
-        parent="switch",
+        key=f"release/{state.node}/{name}/{release.term[0]}.{release.term[1]}",
+        parent=release.parent,
         begin_at=release.begun_at,
         end_at=now,
         attributes={"vip": name, "reason": release.reason, "guard_us": held.guard_us},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
+from services.traffic_switcher.core.following import RECOVERY
 from services.traffic_switcher.core.places import Place
 from services.traffic_switcher.core.state import Say, Trace
 from shared.cluster import Cluster
@@ -17,6 +18,9 @@ from shared.messages.leases import NO_TERM, Grant, LeaseBeat, Term
 from shared.messages.traffic import Placement, Plan
 
 UNSEEN = Place(unfit="the interfaces of this machine were not read yet")
+UNGUARDED = "the guard was not made yet"
+UNASKED = "unknown: it was not asked yet"
+NOT_YET = frozenset({UNSEEN.unfit, UNGUARDED, UNASKED})  # what every start begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,7 @@ class Release:
     term: Term
     reason: str
     incident: str | None
+    parent: str  # of its span
     begun_at: Instant
     closed_at: Instant | None = None  # confirmed by the kernel
     ends_at: Instant = 0  # of the lease: by then the kernel has closed it, whoever lives
@@ -63,6 +68,7 @@ class Vip:
     hand_over_ends_at: Instant = 0
     placement: Placement | None = None  # as persisted
     incident: str | None = None  # that the placement was made for
+    returns: bool = False  # the placement is part of that incident's end
     place: Place = UNSEEN
     trouble: str = ""  # why it is left alone for a while
     trouble_until: Instant = 0
@@ -93,7 +99,7 @@ class State:
     beat_now: bool = False  # something changed that the arbiter waits for
     said_fit: frozenset[str] = frozenset()  # the VIPs that the newest beat called fit
     has_stood: bool = False  # this process has closed what the one before it had opened
-    guard: str = "the guard was not made yet"  # why it does not stand ("" it does)
+    guard: str = UNGUARDED  # why it does not stand ("" it does)
     guard_at: Instant  # when the kernel last confirmed what the beats say
     stand_at: Instant = 0
     standing: bool = False  # being made
@@ -101,8 +107,13 @@ class State:
     repairs: tuple[Instant, ...] = ()  # of the guard
     around_at: Instant = 0  # when to read links and addresses
     looking_around: bool = False
-    balancer: str = "unknown: it was not asked yet"  # why it serves nobody ("" it does)
+    balancer: str = UNASKED  # why it serves nobody ("" it does)
     leaving: str = ""
+
+
+def parent_of(vip: Vip, phase: str) -> str:
+    """Return the key of the span that what is done for a VIP belongs to."""
+    return RECOVERY if vip.returns else phase
 
 
 def with_vip(state: State, name: str, vip: Vip) -> State:
@@ -130,6 +141,7 @@ class PlanInForce:
     """A plan was persisted."""
 
     plan: Plan
+    is_failover: bool = True  # it takes load away; else it brings load back
 
 
 @dataclass(frozen=True, slots=True)

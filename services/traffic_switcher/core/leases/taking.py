@@ -25,6 +25,7 @@ from services.traffic_switcher.core.leases.state import (
     State,
     TakeAddress,
     Vip,
+    parent_of,
     with_vip,
 )
 from services.traffic_switcher.core.state import Say, Trace
@@ -132,9 +133,9 @@ def claimed(state: State, event: Claimed, now: Instant) -> Decided:
 
 
 def keep(state: State, name: str, now: Instant) -> Decided:
-    """Do what is due for a VIP that is held."""
+    """Do what is due for a VIP that is held; one that drains needs its address still."""
     vip, actions = state.vips[name], list[Action]()
-    if vip.opened_at is None:
+    if vip.opened_at is None and vip.drained_at is None:
         return state, ()
     if now >= vip.refresh_at:
         vip = replace(vip, refresh_at=now + REFRESH_US)
@@ -153,7 +154,7 @@ def keep(state: State, name: str, now: Instant) -> Decided:
 def waits(vip: Vip) -> tuple[Instant, ...]:
     """Return when something is due for a VIP that is held."""
     if vip.opened_at is None:
-        return ()
+        return () if vip.drained_at is None else (vip.refresh_at,)
     if vip.address_at is None:
         return (vip.ends_at, vip.refresh_at)
     ask = () if vip.asking == vip.term else (vip.ask_at,)
@@ -176,14 +177,16 @@ def _traced(state: State, name: str, vip: Vip, now: Instant) -> tuple[Trace, ...
     if vip.incident is None or vip.address_at is None:
         return ()
     is_taken = vip.answered_at is None
+    what = "take" if is_taken else "answer"
+    epoch, sequence = vip.term
     return (
         Trace(
             incident=vip.incident,
-            name="take vip" if is_taken else "answer vip",
-            key=f"{'take' if is_taken else 'answer'}/{state.node}/{name}",
-            parent="switch" if is_taken else "verify",
+            name=f"{what} vip",
+            key=f"{what}/{state.node}/{name}/{epoch}.{sequence}",
+            parent=parent_of(vip, "switch" if is_taken else "verify"),
             begin_at=vip.granted_at if is_taken else vip.address_at,
             end_at=now,
-            attributes={"vip": name, "epoch": vip.term[0], "sequence": vip.term[1]},
+            attributes={"vip": name, "epoch": epoch, "sequence": sequence},
         ),
     )
