@@ -10,13 +10,12 @@ from pathlib import Path
 import yaml
 
 from services.sandbox.network import WITNESS, vips
-from services.sandbox.options import Options
+from services.sandbox.options import Options, Weak
 
 BUS_PORT = 4222
 TRACES_PORT = 4318
 KEY = "equipoise.key"
 CLUSTER_FILE = "equipoise.yaml"
-WITH_VIPS = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,11 @@ def cluster_file(
         },
         "witness": {"address": addresses[WITNESS]},
         "bus": {"servers": [f"nats://{addresses[WITNESS]}:{BUS_PORT}"]},
-        **({"vips": _vips(options, nodes)} if WITH_VIPS else {}),
+        "vips": _vips(options, nodes),
+        **_heartbeat(options),
         "services": {service.name: _service(service, nodes[0]) for service in SERVICES},
         "policy": {
-            "after": {"service": "1s", "node": "1s"} if WITH_VIPS else {"service": "1s"},
+            "after": {"service": "1s", "node": "1s"},
             "ramp": "1s",
             "drain": "1s",
             # Drills move the same few instances again and again.
@@ -63,6 +63,11 @@ def cluster_file(
     }
     head = "# The sandbox's cluster; `equipoise config show` has all defaults.\n"
     return head + yaml.safe_dump(content, sort_keys=False)
+
+
+def _heartbeat(options: Options) -> dict[str, object]:
+    """Return a lease so long that what is done in its second half cannot be missed."""
+    return {"heartbeat": {"lease": "800ms"}} if options.weak is Weak.NO_LEASE_WAIT else {}
 
 
 def _vips(options: Options, nodes: Sequence[str]) -> dict[str, object]:

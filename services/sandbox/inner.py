@@ -90,7 +90,9 @@ def write_files(folder: Path, orders: Orders) -> None:
     store = folder / WITNESS / "jetstream"
     (folder / "nats.conf").write_text(configuration.bus_file(store, addresses[WITNESS]))
     services = {service.name: service.listen for service in configuration.SERVICES}
-    plan = {"nodes": of_nodes, "vips": client_vips(orders), "services": services}
+    near = client_side(orders.nodes)
+    near_nodes = {node: near[node] for node in orders.nodes}
+    plan = {"nodes": near_nodes, "vips": client_vips(orders), "services": services}
     (folder / CLIENT_PLAN).write_text(json.dumps(plan))
     if orders.options.extent is Extent.INFRASTRUCTURE:
         for node in orders.nodes:
@@ -100,7 +102,7 @@ def write_files(folder: Path, orders: Orders) -> None:
 
 def client_vips(orders: Orders) -> dict[str, str]:
     """Return the addresses that the client asks: none where nobody moves them."""
-    if orders.options.extent is Extent.INFRASTRUCTURE or not configuration.WITH_VIPS:
+    if orders.options.extent is Extent.INFRASTRUCTURE:
         return {}
     found = vips(orders.nodes, ipv6=orders.options.ipv6)
     return {name: vip.address for name, vip in found.items()}

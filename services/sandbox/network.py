@@ -179,8 +179,6 @@ class Network:
                     *self._ipv6_lines(port),
                 ]
         if member == CLIENT:
-            own, near = addresses(self.nodes), client_side(self.nodes)
-            lines += [f"route add {own[node]} via {near[node]}" for node in self.nodes]
             lines.append(f"link set {PROBE} arp off addrgenmode none up")
         self._run(self.entering(member, ["sh", "-ec", "\n".join(script)]), lines)
 

@@ -59,8 +59,7 @@ class Parts:
                 yield self._service(node, name)
         for name in WITNESS_SERVICES:
             yield self._service(WITNESS, name)
-        if configuration.WITH_VIPS:
-            yield self._observer()
+        yield self._observer()
 
     def _nats(self) -> Program:
         configured = str(self.folder / "nats.conf")

@@ -148,7 +148,7 @@ def test_an_instance_fails_and_recovers_by_signal(sandbox: RunningSandbox) -> No
 
     def status() -> str:
         script = (
-            "import http.client as h; c = h.HTTPConnection('10.77.0.12', 8081, timeout=2);"
+            "import http.client as h; c = h.HTTPConnection('10.78.0.12', 8081, timeout=2);"
             "c.request('GET', '/healthz'); print(c.getresponse().status)"
         )
         return control.run("client", [_python(sandbox), "-c", script])[1].strip()

@@ -21,6 +21,7 @@ from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 RESTART_WITHIN_US: Duration = 20 * SECOND  # a Python program on a starved machine
+ARBITER_BACK_WITHIN_US: Duration = 5 * SECOND  # about 1 s, most of it Python's own start
 PROVE_WITHIN_US: Duration = 2 * SECOND
 LOOK_EVERY_US: Duration = 20 * MILLISECOND
 
@@ -55,6 +56,11 @@ class Drill(ABC):
     name: Name
     planned = False  # a person asks for it, so it is no failure
     hold_us: Duration = 0  # how long the fault lasts beyond what Equipoise needs to handle it
+
+    @property
+    def dark_max_us(self) -> Duration:
+        """How long a VIP may answer nobody; 0: no safe request may fail."""
+        return 0
 
     @abstractmethod
     def aims(self, cluster: Cluster) -> tuple[Aim, ...]:
@@ -132,6 +138,11 @@ class Kill(Drill):
     """
 
     name: Name = Name.KILL_INSTANCE
+
+    @property
+    def dark_max_us(self) -> Duration:
+        """Nobody renews leases until the only arbiter is there again."""
+        return ARBITER_BACK_WITHIN_US if self.name is Name.KILL_ARBITER_MEANWHILE else 0
 
     def aims(self, cluster: Cluster) -> tuple[Aim, ...]:
         """Hit every instance, or with each a program of ours."""

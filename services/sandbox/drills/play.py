@@ -173,6 +173,7 @@ class Play:
                 summary=summarise(records),
                 audit=scene.audit(records, first_at),
                 watched=await scene.observers.take(end_at, injected.begin_at),
+                dark_max_us=self.drill.dark_max_us,
                 restored=restored,
                 findings=tuple(self.findings),
             )

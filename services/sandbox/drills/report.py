@@ -104,6 +104,7 @@ class Seen:
     summary: Summary
     audit: OrdersAudit
     watched: Watched | None  # None: there are no VIPs
+    dark_max_us: Duration  # how long a VIP may answer nobody; 0: no safe request may fail
     restored: bool
     findings: tuple[str, ...]
 
@@ -122,7 +123,7 @@ def result(seen: Seen) -> DrillResult:
     """Return what is handed out of one play."""
     incident = seen.incident
     watched = seen.watched
-    findings = [*seen.findings, *losses(seen.summary, seen.audit), *doubts(watched)]
+    findings = [*seen.findings, *losses(seen), *doubts(watched)]
     return DrillResult(
         drill=seen.drill.value,
         target=seen.target,
@@ -156,12 +157,15 @@ def _since(seen: Seen, names: Sequence[str]) -> float | None:
     return milliseconds(began_us + sum(phases[name] for name in names))
 
 
-def losses(summary: Summary, audit: OrdersAudit) -> list[str]:
-    """Say what clients lost that they must not lose, whatever fails."""
+def losses(seen: Seen) -> list[str]:
+    """Say what clients lost that they must not lose when this fails."""
     found = []
+    summary, audit = seen.summary, seen.audit
     if not summary.safe_sent:
         found.append("no client asked anything meanwhile: nothing is proved")
-    if summary.safe_failed:
+    if seen.dark_max_us:
+        found += _too_dark(seen)
+    elif summary.safe_failed:
         ends = ", ".join(f"{name} {count}" for name, count in summary.results.items())
         found.append(f"{summary.safe_failed} of {summary.safe_sent} safe requests failed ({ends})")
     if summary.client_late_us > CLIENT_LATE_MAX_US:
@@ -174,6 +178,16 @@ def losses(summary: Summary, audit: OrdersAudit) -> list[str]:
             f"{len(audit.missing)} POSTs were answered and never done, such as {audit.missing[0]}"
         )
     return found
+
+
+def _too_dark(seen: Seen) -> list[str]:
+    dark_us = {} if seen.watched is None else seen.watched.dark_us
+    most = f"at most {milliseconds(seen.dark_max_us):.0f} ms were to be expected"
+    return [
+        f"{vip} answered nobody for {milliseconds(length_us):.0f} ms; {most}"
+        for vip, length_us in dark_us.items()
+        if length_us > seen.dark_max_us
+    ]
 
 
 def doubts(watched: Watched | None) -> list[str]:

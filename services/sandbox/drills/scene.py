@@ -17,6 +17,7 @@ from services.sandbox.drills import balancers
 from services.sandbox.drills.balancers import Weights
 from services.sandbox.drills.console import Console
 from services.sandbox.errors import DrillError
+from services.sandbox.network import WITNESS
 from services.sandbox.observers.judging import Watched, Window, judge
 from services.sandbox.observers.observations import Asked, Observation, Reader
 from services.sandbox.parts import OBSERVATIONS, RECORDS, read_journals
@@ -137,11 +138,11 @@ class Scene:
         if report.settings is None:
             raise DrillError(report.text())
         context = json.loads((folder / "context.json").read_bytes())
-        first = next(iter(context["members"].values()))
         return cls(
             folder=folder,
             control=await ControlClient.connect(folder / SOCKET),
-            console=Console(Path(first)),
+            # The nodes are what is lost in drills; who asks one of them may ask the dead.
+            console=Console(Path(context["members"][WITNESS])),
             clients=Clients(reader=RecordReader(folder / RECORDS), clock=clock),
             observers=Observers(
                 reader=Reader(folder / OBSERVATIONS), clock=clock, cluster=report.settings.cluster

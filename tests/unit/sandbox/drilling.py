@@ -90,6 +90,7 @@ def seen(
     felt: Summary | None = None,
     orders: OrdersAudit | None = None,
     of_vips: Watched | None = None,
+    dark_max_ms: int = 0,
     restored: bool = True,
     findings: tuple[str, ...] = (),
 ) -> Seen:
@@ -102,6 +103,7 @@ def seen(
         summary=felt or summary(),
         audit=orders or audit(),
         watched=of_vips,
+        dark_max_us=dark_max_ms * MILLISECOND,
         restored=restored,
         findings=findings,
     )

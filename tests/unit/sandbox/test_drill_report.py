@@ -49,6 +49,16 @@ def test_what_was_not_observed_is_no_zero_and_not_ok() -> None:
     assert played["findings"] == ["not observed: nobody looked at node-a for 999 ms"]
 
 
+def test_where_a_vip_may_be_dark_requests_may_fail_but_not_for_longer() -> None:
+    lossy = summary(safe_failed=4)
+    assert not result(seen(of_vips=watched(), felt=lossy))["ok"]
+    assert result(seen(of_vips=watched(), felt=lossy, dark_max_ms=400))["ok"]
+    played = result(seen(of_vips=watched(), felt=lossy, dark_max_ms=200))
+    assert played["findings"] == [
+        "web answered nobody for 310 ms; at most 200 ms were to be expected"
+    ]
+
+
 def test_an_overlap_is_told_and_not_ok() -> None:
     played = result(seen(of_vips=watched(overlap_ms=7)))
     assert not played["ok"]
