@@ -26,6 +26,7 @@ class FakeGuard:
         self._drains: dict[str, Instant] = {}
         self._handing: dict[str, tuple[str, Instant]] = {}
         self.stands = False
+        self.lacks = ""
         self.refuses = ""  # why the kernel refuses everything
         self.opened: list[tuple[Instant, str, Duration]] = []  # every time one was opened
 

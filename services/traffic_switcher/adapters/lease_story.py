@@ -51,6 +51,10 @@ class LeaseStory:
         """Write what was tried in vain; once for the same reason."""
         self._changed(f"{what} of {vip}", because)
 
+    def lacks(self, what: str) -> None:
+        """Write what this machine's guard has to do without."""
+        self._changed("the whole guard", what)
+
     def _beat(self, beat: LeaseBeat) -> None:
         self._changed("guard", beat.guard_detail)
         self._changed("load balancer", beat.balancer)

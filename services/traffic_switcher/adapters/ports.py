@@ -22,6 +22,10 @@ class Guard(Protocol):
     does not answer. Calls take about 0.1 ms, so they do not wait on the loop.
     """
 
+    @property
+    def lacks(self) -> str:
+        """What this kernel cannot guard, in words; VIPs are held all the same. "" nothing."""
+
     def stand(self) -> None:
         """Make our tables anew, all at once, with every managed VIP closed: quarantine."""
 

@@ -231,9 +231,11 @@ class LeaseKeeper:
         match action:
             case Stand():
                 self._guard.stand()
+                self._story.lacks(self._guard.lacks)
                 return Stood()
             case Look():
                 rests = self._guard.shows()
+                self._story.lacks(self._guard.lacks)
                 return GuardShown({self._names[at]: us for at, us in rests.items()})
             case Renew():
                 return self._renew(self._guard, action.ends)

@@ -174,6 +174,20 @@ def test_who_never_persisted_a_plan_takes_nothing() -> None:
     play(test, join=False)
 
 
+def test_what_the_kernel_cannot_guard_is_written_once_and_vips_are_held() -> None:
+    async def test(it: Scene) -> None:
+        a = it.nodes["node-a"]
+        a.guard.lacks = "what packet sockets send is not guarded: not supported"
+        it.give("web", "node-a", (1, 2))
+        await it.held("node-a", "web", Holding.ANSWERED)
+        await it.until(lambda: any("packet sockets" in line for line in a.log))
+        seen = it.beats["node-a"].number
+        await it.until(lambda: it.beats["node-a"].number > seen + 3)
+        assert sum("packet sockets" in line for line in a.log) == 1
+
+    play(test)
+
+
 def test_a_flushed_guard_is_made_anew_and_said() -> None:
     async def test(it: Scene) -> None:
         it.give("web", "node-a", (1, 2))
