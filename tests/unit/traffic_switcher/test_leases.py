@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from services.traffic_switcher.core import leases
-from services.traffic_switcher.core.leases.pace import PERMIT_US
+from services.traffic_switcher.core.leases.pace import PERMIT_US, RENEW_AGAIN_US
 from services.traffic_switcher.core.leases.state import (
     BalancerChanged,
     Claimed,
@@ -222,13 +222,16 @@ def test_what_would_end_within_the_life_of_a_permit_is_not_renewed() -> None:
     assert leases.rests({"web": 1_000_000}, 1_000_000 - PERMIT_US) == {}
 
 
-def test_what_the_permit_refused_is_tried_again_with_the_next_beat() -> None:
+def test_what_the_permit_refused_is_tried_again_soon_and_not_all_the_time() -> None:
     play = LeasePlay(REMEMBERED)
     play.kernel.permits = False
     play.hear({"web": FIRST})
+    play.pass_time(LEASE_US)
     assert not play.is_open("web")
+    assert play.kinds().count("Renew") <= LEASE_US // RENEW_AGAIN_US
+    play.hear({"web": FIRST})
     play.kernel.permits = True
-    play.pass_time(EVERY_US)
+    play.pass_time(RENEW_AGAIN_US)
     assert play.is_open("web")
     assert play.held == [("web", "taken"), ("web", "answered")]
 

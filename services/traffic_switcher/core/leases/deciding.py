@@ -123,6 +123,8 @@ def deadline(state: State) -> Instant:
         waits.append(state.around_at)
     if state.guard and not state.standing:
         waits.append(state.stand_at)
+    if state.renew_at is not None:
+        waits.append(state.renew_at)
     if state.persisting is None and state.persist_again_at > 0:
         waits.append(state.persist_again_at)
     for vip in state.vips.values():
@@ -155,7 +157,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
         case Renewed():
             return taking.renewed(state, event.ends, now)
         case NotRenewed():
-            return taking.not_renewed(state), ()
+            return taking.not_renewed(state, now), ()
         case Closed():
             return releasing.closed(state, event.vip, now), ()
         case GuardShown():
@@ -202,6 +204,8 @@ def _due(state: State, now: Instant) -> Decided:
     if not state.looking_around and now >= state.around_at:
         state = replace(state, looking_around=True, around_at=now + LOOK_AROUND_US)
         actions.append(LookAround())
+    state, renewing = taking.renew_again(state, now)
+    actions += renewing
     for name in state.vips:
         state, more = _due_for(state, name, now)
         actions += more

@@ -114,8 +114,6 @@ def shown(state: State, rests: Mapping[str, Duration], now: Instant) -> Decided:
             actions.append(Say(replace(drift, repaired=is_repaired)))
             if is_repaired:
                 ends[name] = vip.ends_at
-        elif vip.committed_ends_at < vip.ends_at and vip.ends_at > now:
-            ends[name] = vip.ends_at  # the permit had run out before
     return state, (*actions, Renew(ends)) if ends else tuple(actions)
 
 

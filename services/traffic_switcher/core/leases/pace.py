@@ -6,6 +6,9 @@ from shared.instant import MILLISECOND, MINUTE, SECOND, Duration
 # whatever happens between reading the clock and the kernel's commit takes less, or is refused.
 PERMIT_US: Duration = 20 * MILLISECOND
 KERNEL_TICK_US: Duration = 10 * MILLISECOND  # a time-out in the kernel ends at its next tick
+# A permit runs out on a machine that is busy, and a VIP that is being taken must not wait for the
+# next beat; nor may we keep such a machine busier.
+RENEW_AGAIN_US: Duration = 10 * MILLISECOND
 # A grant is for one of the last beats: at the shortest beat (20 ms) these are 1.3 s, longer than
 # the longest lease, so what is older could not give anything any more.
 SENT_MAX = 64

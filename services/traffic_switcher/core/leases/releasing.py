@@ -153,12 +153,15 @@ def to_persist(state: State) -> Memory | None:
     if state.is_new or not state.has_stood:
         return None  # what is written without its floors would pass for a whole memory
     known = state.persisted.floors
-    floors = {**known, **{n: _floor(state, n) for n in state.vips}}
-    memory = Memory(
-        epoch=max(state.epoch, state.persisted.epoch),
-        floors={name: floor for name, floor in sorted(floors.items()) if floor > NO_TERM},
-    )
-    return None if memory == state.persisted else memory
+    raised = {
+        name: floor
+        for name in state.vips
+        if (floor := _floor(state, name)) > known.get(name, NO_TERM)
+    }
+    if not raised and state.epoch <= state.persisted.epoch:
+        return None
+    floors = dict(sorted({**known, **raised}.items()))
+    return Memory(epoch=max(state.epoch, state.persisted.epoch), floors=floors)
 
 
 def _floor(state: State, name: str) -> Term:

@@ -103,6 +103,7 @@ class State:
     guard_at: Instant  # when the kernel last confirmed what the beats say
     stand_at: Instant = 0
     standing: bool = False  # being made
+    renew_at: Instant | None = None  # what the permit refused
     stand_failures: int = 0
     repairs: tuple[Instant, ...] = ()  # of the guard
     around_at: Instant = 0  # when to read links and addresses

@@ -11,6 +11,7 @@ from services.traffic_switcher.core.leases.pace import (
     ASK_US,
     CLAIM_AGAIN_US,
     REFRESH_US,
+    RENEW_AGAIN_US,
 )
 from services.traffic_switcher.core.leases.state import (
     Action,
@@ -22,6 +23,7 @@ from services.traffic_switcher.core.leases.state import (
     Decided,
     ForgetFlows,
     NotAnswered,
+    Renew,
     State,
     TakeAddress,
     Vip,
@@ -50,13 +52,25 @@ def renewed(state: State, ends: Mapping[str, Instant], now: Instant) -> Decided:
     return state, tuple(actions)
 
 
-def not_renewed(state: State) -> State:
-    """Be unsure of what the kernel has of these leases, until it is asked."""
+def not_renewed(state: State, now: Instant) -> State:
+    """Try again soon; until then nobody knows what the kernel has of these leases."""
     vips = {
         name: replace(vip, committed_ends_at=0) if vip.committed_ends_at < vip.ends_at else vip
         for name, vip in state.vips.items()
     }
-    return replace(state, vips=vips)
+    return replace(state, vips=vips, renew_at=now + RENEW_AGAIN_US)
+
+
+def renew_again(state: State, now: Instant) -> Decided:
+    """Renew what was refused, as far as it still runs."""
+    if state.renew_at is None or now < state.renew_at:
+        return state, ()
+    ends = {
+        name: vip.ends_at
+        for name, vip in sorted(state.vips.items())
+        if vip.committed_ends_at < vip.ends_at and vip.ends_at > now
+    }
+    return replace(state, renew_at=None), (Renew(ends),) if ends else ()
 
 
 def address_taken(state: State, event: AddressTaken, now: Instant) -> Decided:
@@ -148,7 +162,7 @@ def keep(state: State, name: str, now: Instant) -> Decided:
     if vip.address_at is not None and vip.asking != vip.term and now >= vip.ask_at:
         vip = replace(vip, asking=vip.term)
         actions.append(Ask(name, vip.term))
-    return with_vip(state, name, vip), tuple(actions)
+    return (with_vip(state, name, vip), tuple(actions)) if actions else (state, ())
 
 
 def waits(vip: Vip) -> tuple[Instant, ...]:
