@@ -47,9 +47,9 @@ class LeaseStory:
         """Write that floors cannot be persisted, or can again."""
         self._changed("persisting of floors", fault)
 
-    def not_done(self, what: str, vip: str, because: str) -> None:
-        """Write what was tried in vain; once for the same reason."""
-        self._changed(f"{what} of {vip}", because)
+    def done(self, what: str, vip: str, fault: str) -> None:
+        """Write what was tried in vain, once for the same reason, and that it worked again."""
+        self._changed(f"{what} of {vip}", fault)
 
     def lacks(self, what: str) -> None:
         """Write what this machine's guard has to do without."""

@@ -40,6 +40,7 @@ from services.traffic_switcher.core.leases.state import (
     Look,
     LookAround,
     Memory,
+    NotAnnounced,
     NotAnswered,
     NotRenewed,
     NotStood,
@@ -202,7 +203,7 @@ class LeaseKeeper:
             case Stand() | Look() | Renew() | CloseGuard():
                 return self._at_guard(action)
             case HandOver() | Keep() | Announce():
-                self._try(action)
+                return self._try(action)
             case TakeAddress() | DropAddress() | ForgetFlows() | LookAround():
                 self._hands.wish(action)
             case PersistFloors():
@@ -251,12 +252,15 @@ class LeaseKeeper:
         renewed = {name: end for name, end in ends.items() if self._addresses[name] in done}
         return Renewed(renewed) if renewed else NotRenewed()
 
-    def _try(self, action: HandOver | Keep | Announce) -> None:
+    def _try(self, action: HandOver | Keep | Announce) -> Event | None:
         """Do what makes a move gentler or faster; without it the VIP is held all the same."""
         try:
             self._do_if_possible(action)
         except (SwitchError, MachineError) as error:
-            self._story.not_done(type(action).__name__, action.vip, str(error))
+            self._story.done(type(action).__name__, action.vip, str(error))
+            return NotAnnounced(action.vip) if isinstance(action, Announce) else None
+        self._story.done(type(action).__name__, action.vip, "")
+        return None
 
     def _do_if_possible(self, action: HandOver | Keep | Announce) -> None:
         address = self._addresses[action.vip]

@@ -96,6 +96,7 @@ class LeasePlay:
         self.answers = True
         self.holds_places = False  # reading links takes its time
         self.refuses_addresses = ""
+        self.holds_addresses = False
         self.incarnations = 0
         self.plan = plan
         self.state = self.start()
@@ -196,6 +197,8 @@ class LeasePlay:
                     for name, place in self.places.items()
                 }
                 return [PlacesSeen(seen, self.now)]
+            case TakeAddress() if self.holds_addresses:
+                return []
             case TakeAddress() if self.refuses_addresses:
                 return [AddressNotTaken(action.vip, action.term, self.refuses_addresses)]
             case TakeAddress():

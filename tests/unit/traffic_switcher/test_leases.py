@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 from services.traffic_switcher.core import leases
-from services.traffic_switcher.core.leases.pace import PERMIT_US, RENEW_AGAIN_US
+from services.traffic_switcher.core.leases.pace import ANNOUNCE_AGAIN_US, PERMIT_US, RENEW_AGAIN_US
 from services.traffic_switcher.core.leases.state import (
+    AddressTaken,
+    Answered,
     BalancerChanged,
     Claimed,
     HandOver,
     Heard,
     Memory,
+    NotAnnounced,
     PersistFloors,
     PlacesChanged,
     PlacesSeen,
@@ -564,3 +567,35 @@ def test_what_follows_much_later_in_the_same_term_is_not_in_the_old_trace() -> N
     play.feed(BalancerChanged("dead: gone"))
     assert play.held.count(("web", "taken")) == 3
     assert play.kinds().count("Trace") == count
+
+
+# -- what comes late -------------------------------------------------------------------------------
+
+
+def test_an_answer_from_before_a_lapse_does_not_prove_what_is_taken_anew() -> None:
+    play = holding()
+    play.pass_time(LEASE_US)
+    play.holds_addresses = True
+    play.hear({"web": FIRST})
+    count = len(play.held)
+    play.feed(Answered("web", FIRST, "HTTP 200"))
+    assert len(play.held) == count
+    play.holds_addresses = False
+    play.feed(AddressTaken("web", FIRST))
+    assert play.held[count:] == [("web", "taken"), ("web", "answered")]
+
+
+def test_what_was_never_taken_does_not_lapse_aloud() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.holds_addresses = True
+    play.hear({"web": FIRST})
+    play.pass_time(LEASE_US)
+    assert play.held == []
+
+
+def test_an_announcement_that_could_not_be_made_is_made_soon() -> None:
+    play = holding()
+    count = play.kinds().count("Announce")
+    play.feed(NotAnnounced("web"))
+    play.pass_time(ANNOUNCE_AGAIN_US)
+    assert play.kinds().count("Announce") == count + 1

@@ -50,6 +50,7 @@ from services.traffic_switcher.core.leases.state import (
     Leaving,
     LookAround,
     Memory,
+    NotAnnounced,
     NotAnswered,
     NotRenewed,
     NotStood,
@@ -176,6 +177,8 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
             return taking.address_taken(state, event, now)
         case AddressNotTaken():
             return fitness.address_not_taken(state, event, now), ()
+        case NotAnnounced():
+            return taking.not_announced(state, event.vip, now), ()
         case Answered():
             return taking.answered(state, event, now)
         case NotAnswered():

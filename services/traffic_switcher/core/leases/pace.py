@@ -20,6 +20,8 @@ LOOK_AROUND_US: Duration = SECOND  # links and addresses, beside every change th
 ANNOUNCED_AT_FIRST = 5  # announcements, a second apart: one of them arrives
 ANNOUNCE_FIRST_US: Duration = SECOND
 ANNOUNCE_US: Duration = 30 * SECOND  # while it is held; a forgetful neighbour learns it again
+# The wire was full, or the link has just come up: until it is said, clients go to who was there.
+ANNOUNCE_AGAIN_US: Duration = 100 * MILLISECOND
 # A claim is answered at once; somebody who claims it all the time is not answered more often.
 CLAIM_AGAIN_US: Duration = 100 * MILLISECOND
 ASK_US: Duration = SECOND  # through every VIP that is held, when all is well
@@ -33,9 +35,9 @@ REPAIRS_MAX = 3
 REPAIRS_WINDOW_US: Duration = MINUTE
 LEFT_ALONE_US: Duration = MINUTE
 NOT_TAKEN_US: Duration = 5 * SECOND  # an address that the kernel refused is not tried sooner
-# The kernel shows a lease as ended when it is about to, so only one with more than this left
-# that is not shown was removed by somebody.
-MISSED_US: Duration = 10 * MILLISECOND
+# A lease ends in the kernel at a tick, and earlier by what renewing it took; so only one with
+# more than this left that is not shown was removed by somebody.
+MISSED_US: Duration = 50 * MILLISECOND
 
 
 def stand_again(failures: int) -> Duration:

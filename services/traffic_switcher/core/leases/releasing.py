@@ -102,9 +102,10 @@ def lapse(state: State, now: Instant) -> Decided:
             incident=None,  # what comes next in this term does not belong to it
         )
         state = replace(with_vip(state, name, after), beat_now=True)
-        held = _held(state, name, vip.term, Holding.LAPSED)
-        said = Say(replace(held, reason=RAN_OUT))
-        actions += (DropAddress(name), *handing.kept(name, vip, now), said)
+        actions += (DropAddress(name), *handing.kept(name, vip, now))
+        if vip.address_at is not None:
+            held = _held(state, name, vip.term, Holding.LAPSED)
+            actions.append(Say(replace(held, reason=RAN_OUT)))
     return state, tuple(actions)
 
 

@@ -235,6 +235,13 @@ class AddressNotTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class NotAnnounced:
+    """What `Announce` wanted could not be said."""
+
+    vip: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A request through a VIP was answered."""
 
@@ -297,6 +304,7 @@ Event: TypeAlias = (
     | BalancerChanged
     | AddressTaken
     | AddressNotTaken
+    | NotAnnounced
     | Answered
     | NotAnswered
     | FloorsPersisted
@@ -390,7 +398,7 @@ class ForgetFlows:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Tell the neighbours."""
+    """Tell the neighbours; say `NotAnnounced` if it could not be said."""
 
     vip: str
     interface: str

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from services.traffic_switcher.core.leases.pace import (
     ADDRESS_VALID_US,
+    ANNOUNCE_AGAIN_US,
     ANNOUNCE_FIRST_US,
     ANNOUNCE_US,
     ANNOUNCED_AT_FIRST,
@@ -54,10 +55,7 @@ def renewed(state: State, ends: Mapping[str, Instant], now: Instant) -> Decided:
 
 def not_renewed(state: State, now: Instant) -> State:
     """Try again soon; until then nobody knows what the kernel has of these leases."""
-    vips = {
-        name: replace(vip, committed_ends_at=0) if vip.committed_ends_at < vip.ends_at else vip
-        for name, vip in state.vips.items()
-    }
+    vips = {name: replace(vip, committed_ends_at=0) for name, vip in state.vips.items()}
     return replace(state, vips=vips, renew_at=now + RENEW_AGAIN_US)
 
 
@@ -106,7 +104,7 @@ def answered(state: State, event: Answered, now: Instant) -> Decided:
     """Say that clients could be served now."""
     name, vip = event.vip, state.vips[event.vip]
     vip = replace(vip, asking=NO_TERM if vip.asking == event.term else vip.asking)
-    if event.term != vip.term or vip.opened_at is None:
+    if event.term != vip.term or vip.opened_at is None or vip.address_at is None:
         return with_vip(state, name, vip), ()
     is_first = vip.answered_at is None
     vip = replace(vip, answered_at=now, ask_at=now + ASK_US)
@@ -124,6 +122,13 @@ def not_answered(state: State, event: NotAnswered, now: Instant) -> State:
         return state
     wait_us = ASK_AGAIN_US if vip.answered_at is None else ASK_US
     return with_vip(state, event.vip, replace(vip, asking=NO_TERM, ask_at=now + wait_us))
+
+
+def not_announced(state: State, name: str, now: Instant) -> State:
+    """Say it again soon, instead of when it would be repeated."""
+    vip = state.vips[name]
+    again = replace(vip, announced=max(vip.announced - 1, 0), announce_at=now + ANNOUNCE_AGAIN_US)
+    return with_vip(state, name, again)
 
 
 def claimed(state: State, event: Claimed, now: Instant) -> Decided:
