@@ -40,7 +40,7 @@ class Placement:
     term: Term  # of the plan that gave it to the holder
     previous: str | None = None  # whose open connections the holder hands over to it, and
     drain_us: Duration = 0  # for how long; 0 of a move that was not planned
-    incident: str | None = None  # the open one that moved it: the next arbiter goes on with it
+    incidents: tuple[str, ...] = ()  # open ones that moved it: the next arbiter goes on with them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class Plan:
         """The open incidents that it was made in."""
         records = (each.incident for each in self.records)
         nodes = (each.incident for each in self.nodes)
-        vips = (each.incident for each in self.vips.values())
+        vips = (name for each in self.vips.values() for name in each.incidents)
         return frozenset(name for name in (*records, *nodes, *vips) if name is not None)
 
 

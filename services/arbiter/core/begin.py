@@ -252,7 +252,7 @@ def _cases(state: State, past: Past, now: Instant) -> dict[str, Case]:
                 after=placement.holder,
             )
             for vip, placement in state.plan.vips.items()
-            if placement.incident == name
+            if name in placement.incidents
         )
         if document is None:
             case = replace(case, incident=replace(case.incident, vips=moved), sent_at=now)
@@ -264,9 +264,9 @@ def _incidents_of_vips(state: State, past: Past) -> set[str]:
     """Return the open incidents that moved VIPs; one that is home needs a document that says so."""
     over = _over(past)
     return {
-        each.incident
+        name
         for vip, each in state.plan.vips.items()
-        if each.incident is not None
-        and each.incident not in over
-        and (each.holder != state.cluster.vips[vip].home or each.incident in past.incidents)
+        for name in each.incidents
+        if name not in over
+        and (each.holder != state.cluster.vips[vip].home or name in past.incidents)
     }

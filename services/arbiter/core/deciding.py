@@ -6,6 +6,7 @@ from services.arbiter.core.cases import put, said
 from services.arbiter.core.detection import BEATS_OF_NOBODY, believed
 from services.arbiter.core.evidence import heard, judge, settles
 from services.arbiter.core.failing import failed
+from services.arbiter.core.leases import is_news
 from services.arbiter.core.losing import absent, released, turned
 from services.arbiter.core.people import asked, expired, postponed
 from services.arbiter.core.plans import receives
@@ -182,11 +183,11 @@ def _beat(state: State, beat: Heartbeat, now: Instant) -> State:
 
 
 def _lease_beat(state: State, beat: LeaseBeat, now: Instant) -> tuple[State, Actions]:
-    """Learn that a node's switcher lives, and answer it."""
-    member = state.members.get(beat.node)
-    if member is None:
+    """Learn that a node's switcher lives, and answer it; what is not new shows no life."""
+    if not is_news(state.ledger, beat):
         return state, ()
-    return beaten(_alive(state, replace(member, beat_at=now), now), beat, now)
+    member = replace(state.members[beat.node], beat_at=now)
+    return beaten(_alive(state, member, now), beat, now)
 
 
 def _alive(state: State, member: Member, now: Instant) -> State:

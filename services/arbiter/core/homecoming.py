@@ -8,7 +8,7 @@ Rule 3: what automation does to and fro is bounded by `policy.moves`, and waits 
 """
 
 from services.arbiter.core.losing import node_hold_us, with_member
-from services.arbiter.core.placing import Move, lost, placed, unable, with_vip
+from services.arbiter.core.placing import Move, incident_of, lost, placed, unable, with_vip
 from services.arbiter.core.plans import Why, planned
 from services.arbiter.core.progress import marked
 from services.arbiter.core.returning import ordered
@@ -98,8 +98,7 @@ def came_home(state: State, vip: str, now: Instant) -> tuple[State, Actions]:
     """Order the plan that brings a VIP home, its open connections drained."""
     home = state.cluster.vips[vip].home
     known = state.vips[vip]
-    open_ones = (state.plan.vips[vip].incident, state.members[home].incident)
-    name = next((each for each in open_ones if each in state.cases), None)
+    name = incident_of(state, vip)
     reason = f"{vip} comes home to {home}"
     if not known.asked:
         member = state.members[home]
@@ -109,8 +108,10 @@ def came_home(state: State, vip: str, now: Instant) -> tuple[State, Actions]:
         to={vip: home}, reason=reason, incident=name, drain_us=state.cluster.policy.drain_us
     )
     told: Actions = ()
-    if name is not None:
-        state, told = _waited(state, state.cases[name], now)
+    for each in state.plan.vips[vip].incidents:
+        if each in state.cases:
+            state, more = _waited(state, state.cases[each], now)
+            told = (*told, *more)
     state = planned(state, (), Why(reason, name))
     state, facts = placed(state, move, now)
     state, orders = ordered(state, Failback, now)

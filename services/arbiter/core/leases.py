@@ -86,6 +86,12 @@ def is_new(lessee: Lessee, beat: LeaseBeat) -> bool:
     return beat.number > lessee.numbers.get(beat.incarnation, 0)
 
 
+def is_news(ledger: Ledger, beat: LeaseBeat) -> bool:
+    """Whether a beat is of a node of ours, and says what was not heard before."""
+    lessee = ledger.lessees.get(beat.node)
+    return lessee is not None and is_new(lessee, beat)
+
+
 def bound_us(length_us: Duration) -> Duration:
     """Rule 2: how long a lease may run by our clock, at the worst of both, to the kernel's tick."""
     faster, slower = 100 + RATE_ERROR_PERCENT, 100 - RATE_ERROR_PERCENT
@@ -155,9 +161,9 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
 
     `ears_since` is since when we have been listening without a pause of our own.
     """
-    lessee = ledger.lessees.get(beat.node)
-    if lessee is None or not is_new(lessee, beat):
+    if not is_news(ledger, beat):
         return ledger
+    lessee = ledger.lessees[beat.node]
     gap_us = _gap(ledger, lessee, beat, now, ears_since)
     is_regular = lessee.beat is not None and now - lessee.received_at <= lessee.length_us
     is_able = beat.guard_age_us <= GUARD_BEATS_MAX * ledger.every_us

@@ -147,7 +147,7 @@ def placed(state: State, move: Move, now: Instant) -> tuple[State, tuple[Say, ..
             term=state.plan.number,
             previous=before.holder if is_handed_over else None,
             drain_us=move.drain_us if is_handed_over else 0,
-            incident=move.incident,
+            incidents=_incidents(state, before, move.incident),
         )
         vips[vip] = replace(
             vips[vip], since=now, reason=move.reason, well_since=None, asked=False, stuck=""
@@ -166,6 +166,18 @@ def placed(state: State, move: Move, now: Instant) -> tuple[State, tuple[Say, ..
         )
     plan = replace(state.plan, vips=placements)
     return replace(state, plan=plan, vips=vips, news=True), tuple(facts)
+
+
+def _incidents(state: State, before: Placement, name: str | None) -> tuple[str, ...]:
+    """Return the open incidents that wait for a VIP's return, the newest last."""
+    others = tuple(each for each in before.incidents if each in state.cases and each != name)
+    return (*others, name) if name is not None else others
+
+
+def incident_of(state: State, vip: str) -> str | None:
+    """Return the newest open incident that moved a VIP."""
+    names = [each for each in state.plan.vips[vip].incidents if each in state.cases]
+    return names[-1] if names else None
 
 
 def moves(before: State, move: Move) -> tuple[VipMove, ...]:

@@ -139,10 +139,9 @@ def commanded(state: State, kind: type[Command], now: Instant) -> State:
 
 
 def _placement(state: State, placement: Placement) -> Placement:
-    """Return a placement without an incident that is over."""
-    if placement.incident is None or placement.incident in state.cases:
-        return placement
-    return replace(placement, incident=None)
+    """Return a placement without incidents that are over."""
+    still = tuple(name for name in placement.incidents if name in state.cases)
+    return placement if still == placement.incidents else replace(placement, incidents=still)
 
 
 def _record(state: State, instance: Instance, now: Instant) -> Record:

@@ -7,6 +7,7 @@ from services.arbiter.core.homecoming import came_home, obstacle
 from services.arbiter.core.placing import (
     Move,
     chosen,
+    incident_of,
     kept_off,
     moves,
     nobody,
@@ -139,7 +140,7 @@ def brought_back(state: State, request: OperatorRequest, now: Instant) -> Done |
         after, orders = _said(asked, f"{request.owner} asked for {vip}: {request.reason}", now)
         return Done(after, orders, f"{vip} comes home to {home} after: {words}")
     after, actions = came_home(asked, vip, now)
-    return Done(after, actions, f"{vip} comes home to {home}", after.plan.vips[vip].incident)
+    return Done(after, actions, f"{vip} comes home to {home}", incident_of(after, vip))
 
 
 def _said(state: State, reason: str, now: Instant) -> tuple[State, Actions]:

@@ -10,7 +10,16 @@ from services.arbiter.core.leases import (
     is_granted,
     waits_for,
 )
-from services.arbiter.core.placing import chosen, is_free, kept_off, lost, nobody, ranked, unable
+from services.arbiter.core.placing import (
+    chosen,
+    incident_of,
+    is_free,
+    kept_off,
+    lost,
+    nobody,
+    ranked,
+    unable,
+)
 from services.arbiter.core.state import PRESENCE_US, State
 from services.arbiter.core.vip_cases import is_answered
 from shared.instant import MINUTE, Duration, Instant
@@ -41,7 +50,7 @@ def _belief(state: State, vip: str, now: Instant) -> VipBelief:
         reason=known.reason,
         waiting_for=_waiting_for(state, vip, where, now),
         since_us=now - known.since,
-        incident=placement.incident if placement.incident in state.cases else None,
+        incident=incident_of(state, vip),
         lease_us=lessee.length_us,
         answered_age_us=age_us + now - lessee.received_at if age_us is not None else None,
     )

@@ -37,6 +37,7 @@ from services.arbiter.core.placing import (
     Move,
     begins_anew,
     chosen,
+    incident_of,
     is_free,
     lost,
     moves,
@@ -141,22 +142,23 @@ def _answer(state: State, vip: str, now: Instant) -> tuple[State, Actions]:
         return state, ()
     placement = state.plan.vips[vip]
     state = with_vip(state, replace(state.vips[vip], answered=placement.term))
-    case = state.cases.get(placement.incident or "")
-    if case is None:
-        return state, ()
-    state, actions = progressed(state, case.incident.id, now)
-    return _home_again(state, state.cases[case.incident.id], actions, now)
+    actions: Actions = ()
+    for name in placement.incidents:
+        if name in state.cases:
+            state, facts = progressed(state, name, now)
+            state, more = _home_again(state, state.cases[name], now)
+            actions = (*actions, *facts, *more)
+    return state, actions
 
 
-def _home_again(state: State, case: Case, actions: Actions, now: Instant) -> tuple[State, Actions]:
+def _home_again(state: State, case: Case, now: Instant) -> tuple[State, Actions]:
     """End the last phase of a return when all VIPs of an incident are home and answered."""
     names = [move.vip for move in case.incident.vips if move.vip in state.plan.vips]
     away = [vip for vip in names if not (_is_home(state, vip) and is_answered(state, vip))]
     # Without a mark the return has not begun: a person has sent them home from elsewhere.
     if away or len(case.marks) <= 1 or case.marks[-1][0] == "home":
-        return state, actions
-    state, facts = marked(state, case.incident.id, "home", now)
-    return state, (*actions, *facts)
+        return state, ()
+    return marked(state, case.incident.id, "home", now)
 
 
 def _is_home(state: State, vip: str) -> bool:
@@ -219,8 +221,7 @@ def _taken_from(
 def _again(state: State, to: dict[str, str], now: Instant) -> tuple[State, Actions]:
     """Give VIPs to those who have them, under a new term: no incident, nothing has moved."""
     reason = f"a new term for {', '.join(to)}: the switcher has given up the old one"
-    incidents = {state.plan.vips[vip].incident for vip in to}
-    name = incidents.pop() if len(incidents) == 1 else None
+    name = incident_of(state, min(to))
     state = planned(state, (), Why(reason, name))
     state, facts = placed(state, Move(to=to, reason=reason, incident=name), now)
     state, orders = ordered(state, Failover, now)

@@ -38,7 +38,8 @@ KIND = "vip"  # what drifted, where a service's name stands otherwise
 
 def unfit(state: State, vip: Vip) -> str:
     """Return why this machine cannot hold it ("" it can)."""
-    return state.guard or vip.trouble or vip.place.unfit
+    new = "it has not persisted a plan yet" if state.is_new else ""
+    return state.guard or new or vip.trouble or vip.place.unfit
 
 
 def why_not(state: State, vip: Vip) -> str:
