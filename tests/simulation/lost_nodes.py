@@ -41,17 +41,18 @@ class Missed(Invariant):
         super().__init__(world)
         self._beats: dict[str, Beat] = {}
         self._leased_at: dict[str, Instant] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
         self._boots: dict[str, list[str]] = {}
 
     def began(self, _: Began) -> None:
-        self._beats, self._leased_at, self._boots = {}, {}, {}
+        self._beats, self._leased_at, self._boots, self._numbers = {}, {}, {}, {}
 
     def decided(self, moment: Decided) -> None:
         match moment.event:
             case Heartbeat():
                 self._hear(moment.event, moment.now)
             case LeaseBeat():
-                self._leased_at[moment.event.node] = moment.now
+                self._hear_lease(moment.event, moment.now)
             case _:
                 pass
         for action in moment.actions:
@@ -71,6 +72,12 @@ class Missed(Invariant):
             boots.append(beat.boot_id)
         if not is_old:
             self._beats[beat.node] = Beat(beat, now)
+
+    def _hear_lease(self, beat: LeaseBeat, now: Instant) -> None:
+        whose = (beat.node, beat.incarnation)
+        if beat.number > self._numbers.get(whose, 0):  # what came twice shows no life
+            self._numbers[whose] = beat.number
+            self._leased_at[beat.node] = now
 
     def _check(self, moment: Decided, node: str) -> None:
         over_us = BEATS_MISSED * self.world.weather.cluster.heartbeat.every_us
