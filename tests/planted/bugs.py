@@ -252,6 +252,7 @@ BUGS = (
         wrong="(step.change in TAKING) != mirror)",
         caught_by="OneServer",
         storm=frozenset((*FAILING, Fault.PEOPLE)),
+        first_seed=2,
     ),
     Bug(
         name="an observer accuses although it was late itself",

@@ -282,8 +282,9 @@ def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
     actions.extend(more)
     state, more = _repeated(state, now)
     actions.extend(more)
-    state, more = _told(state, now)
-    actions.extend(more)
+    if not any(isinstance(action, Order) for action in actions):  # nothing delays a command
+        state, more = _told(state, now)
+        actions.extend(more)
     return state, tuple(actions)  # type: ignore[arg-type]
 
 
