@@ -42,6 +42,7 @@ def test_a_move_shows_in_the_trace_of_its_incident() -> None:
         await it.held("node-a", "web", Holding.ANSWERED)
         it.give("web", "node-b", (1, 3))
         await it.held("node-a", "web", Holding.RELEASED)
+        await it.until(lambda: len(it.nodes["node-a"].spans.recorded) == 3)
         assert it.nodes["node-a"].spans.recorded == [
             ("take vip", "switch"),
             ("answer vip", "verify"),
@@ -195,6 +196,7 @@ def test_a_flushed_guard_is_made_anew_and_said() -> None:
         a = it.nodes["node-a"]
         a.guard.flush()
         await it.until(lambda: a.guard.stands and a.guard.is_open(WEB))
+        await it.until(lambda: any(isinstance(m, Drift) for m in it.said))
         drift = next(m for m in it.said if isinstance(m, Drift))
         assert (drift.target, drift.repaired) == ("guard", True)
         assert "removed by somebody else" in drift.installed
@@ -213,6 +215,7 @@ def test_somebody_who_flushes_the_guard_again_and_again_gets_no_war_but_an_alarm
             a.guard.flush()
         held = await it.held("node-a", "web", Holding.RELEASED)
         assert "again and again" in held.reason
+        await it.until(lambda: sum(isinstance(m, Drift) for m in it.said) == 4)
         assert [m.repaired for m in it.said if isinstance(m, Drift)] == [True, True, True, False]
         await it.until(lambda: "again and again" in it.beats["node-a"].guard_detail)
         await it.until(lambda: not a.addresses.is_there(WEB))
