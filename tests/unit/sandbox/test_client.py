@@ -17,6 +17,7 @@ from services.sandbox.client import (
     judge,
     parse_answer,
     plan,
+    read_targets,
 )
 from services.sandbox.records import Method, Names, Record, RecordReader, RecordWriter, Result
 from shared.clock import SystemClock
@@ -40,6 +41,21 @@ def test_every_lane_gets_the_same_share_of_everything() -> None:
     assert len(planned) == 2 * lanes  # each lane with GET and with POST
     for (_, _, method), count in planned.items():
         assert count == (5 if method is Method.POST else 5 * (UNSAFE_ONE_IN - 1))
+
+
+def test_targets_are_virtual_ips_or_nodes_where_there_are_none() -> None:
+    content: dict[str, dict[str, object]] = {
+        "nodes": {"node-a": "10.78.0.11"},
+        "vips": {"web": "10.78.0.201", "api": "10.78.0.202"},
+        "services": {"shop": 80, "orders": 81},
+    }
+    assert read_targets(content) == [
+        Target("web", "shop", "10.78.0.201", 80),
+        Target("api", "shop", "10.78.0.202", 80),
+        Target("web", "orders", "10.78.0.201", 81),
+        Target("api", "orders", "10.78.0.202", 81),
+    ]
+    assert [target.place for target in read_targets({**content, "vips": {}})] == ["node-a"] * 2
 
 
 def test_requests_go_to_the_nodes_in_turn() -> None:

@@ -7,7 +7,7 @@ import pytest
 from services.sandbox.inner import Orders
 from services.sandbox.machine import Tools
 from services.sandbox.network import addresses, node_names
-from services.sandbox.options import Extent, Options, parse
+from services.sandbox.options import Extent, Options, Weak, parse
 from shared.errors import ConfigError
 
 
@@ -72,6 +72,13 @@ def test_orders_cross_to_the_inner_program_unchanged() -> None:
     tools = Tools(
         python="p", unshare="u", nsenter="n", ip="i", setpriv="s", nats_server="b", haproxy="h"
     )
-    options = Options(nodes=3, capacities=(1, 2), haproxy=Path("/h"), keep_logs=Path("/k"))
+    options = Options(
+        nodes=3,
+        capacities=(1, 2),
+        haproxy=Path("/h"),
+        keep_logs=Path("/k"),
+        ipv6=True,
+        weak=Weak.NO_LEASE_WAIT,
+    )
     orders = Orders(options=options, tools=tools, nodes=nodes, addresses=addresses(nodes))
     assert Orders.decode(orders.encode()) == orders

@@ -21,6 +21,14 @@ from services.sandbox.records import (
 from shared.errors import StateError
 
 NAMES = Names(("node-a", "node-b"), ("shop", "orders"))
+WITH_VIPS = Names(("node-a", "node-b"), ("shop", "orders"), ("web", "api"))
+
+
+def test_where_there_are_virtual_ips_records_name_them() -> None:
+    assert Names.decode(WITH_VIPS.encode()) == WITH_VIPS
+    asked = record(7)._replace(place="api")
+    assert list(decode(WITH_VIPS, encode(WITH_VIPS, asked))) == [asked]
+    assert (NAMES.places, WITH_VIPS.places) == (("node-a", "node-b"), ("web", "api"))
 
 
 def record(scheduled_at: int, result: Result = Result.OK, *, unsafe: bool = False) -> Record:
