@@ -341,6 +341,7 @@ def _repeated(state: State, now: Instant) -> tuple[State, Actions]:
         for name in sorted(state.cluster.nodes)
         if state.members[name].installed < state.plan.number
         and _reachable(state.members[name], now)
+        and not state.members[name].is_lost
     )
     if not behind:
         return state, ()

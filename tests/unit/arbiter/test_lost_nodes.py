@@ -359,3 +359,14 @@ def test_when_all_nodes_are_silent_the_last_of_each_service_stays() -> None:
 def test_a_lost_node_is_an_alarm() -> None:
     play = lost(Play())
     assert "node-b is suspect: nothing is sent to it" in alarms(play.state, play.now)
+
+
+def test_nothing_is_repeated_to_a_lost_node_until_it_is_heard_again() -> None:
+    play = lost(Play())
+    begin = len(play.orders)
+    play.pass_by(2 * SECOND)
+    assert len(play.orders) == begin
+    play.find("node-b")
+    play.pass_by(200 * MILLISECOND)
+    assert play.orders[-1].to == ("node-b",)
+    assert play.state.members["node-b"].installed == play.plan.number
