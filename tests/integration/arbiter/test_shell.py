@@ -8,22 +8,27 @@ from services.arbiter.shell import Arbiter
 from shared.bus import Received
 from shared.bus.memory_bus import MemoryBroker
 from shared.clock import SystemClock
+from shared.cluster import Cluster
 from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, IncidentUpdated, Situation
 from shared.messages.health import Grade, Sign, Verdict
+from shared.messages.leases import Grant
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Verb
 from shared.messages.table import Message
 from shared.messages.traffic import Failover, Plan, Recalled, Refused, Restore, Stage
 from shared.rules import Admission
 from tests.fakes.grounds import base_of, bus_of, running, settings_of, until
+from tests.unit.arbiter.leasing import LEASE_US, Lease, Switcher, cluster_with
 from tests.unit.arbiter.play import applied, cluster_of, evidence
 
 
 class Neighbours:
     """Two switchers that obey, and an ear for everything the arbiter says."""
 
-    def __init__(self, directory: Path, *, plan: Plan | None = None) -> None:
-        self.cluster = cluster_of()
+    def __init__(
+        self, directory: Path, *, plan: Plan | None = None, cluster: Cluster | None = None
+    ) -> None:
+        self.cluster = cluster or cluster_of()
         self.broker = MemoryBroker()
         self.bus = bus_of(self.broker, self.cluster, "node-a", "traffic_switcher")
         settings = settings_of(self.cluster, "witness", directory)
@@ -141,6 +146,64 @@ def test_a_switcher_with_a_newer_plan_is_adopted_from(tmp_path: Path) -> None:
             await until(
                 lambda: near.plan is not None and near.plan.epoch == 8, "an epoch above the fence"
             )
+
+        await running(near.arbiter.run, near.base, test)
+
+    asyncio.run(scene())
+
+
+class Holders(Neighbours):
+    """Neighbours whose nodes have virtual IPs, with switchers that beat for them."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, cluster=cluster_with())
+        self.clock = SystemClock()
+        self.switchers = {
+            node: Switcher(node, leases={"web": Lease(), "api": Lease()})
+            for node in self.cluster.nodes
+        }
+
+    async def listen(self) -> None:
+        await super().listen()
+        await self.bus.subscribe("grant.*", self._granted)
+        await self.bus.subscribe("command.*", self._placed)
+
+    def _granted(self, received: Received) -> None:
+        grant = received.message
+        assert isinstance(grant, Grant)
+        self.switchers[grant.node].hear(grant, self.clock.now())
+
+    def _placed(self, received: Received) -> None:
+        command = received.message
+        assert isinstance(command, Failover | Restore)
+        self.switchers[received.subject.split(".")[1]].obey(command.plan)
+
+    async def beat(self, node: str) -> None:
+        while True:
+            await self.bus.publish(self.switchers[node].beat(self.clock.now()))
+            await self.clock.sleep(self.cluster.heartbeat.every_us)
+
+    def holds(self, node: str, vip: str) -> Callable[[], bool]:
+        return lambda: self.switchers[node].leases[vip].end > self.clock.now()
+
+
+def test_beats_on_the_bus_are_granted_and_a_silent_nodes_vip_goes_to_the_other(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        near = Holders(tmp_path)
+        await near.listen()
+
+        async def test() -> None:
+            beats = {node: asyncio.ensure_future(near.beat(node)) for node in near.switchers}
+            await until(near.holds("node-a", "web"), "web to be held at home")
+            await until(near.holds("node-b", "api"), "api to be held at home")
+            await near.clock.sleep(2 * LEASE_US)  # for as long as makes a node regular
+            beats["node-a"].cancel()
+            end = near.switchers["node-a"].leases["web"].end
+            await until(near.holds("node-b", "web"), "web to be held by the other")
+            assert near.clock.now() > end
+            beats["node-b"].cancel()
 
         await running(near.arbiter.run, near.base, test)
 
