@@ -325,7 +325,7 @@ def is_regular(lessee: Lessee, now: Instant, since: Instant) -> bool:
 
 def is_silent(lessee: Lessee, now: Instant, since: Instant) -> bool:
     """Whether a node has shown no working guard for a whole lease, in our hearing."""
-    return now - max(lessee.able_at, since) > bound_us(lessee.length_us)
+    return now - max(lessee.able_at, since) >= bound_us(lessee.length_us)
 
 
 def deadline(ledger: Ledger, now: Instant) -> Instant | None:

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
-from services.arbiter.core.leases import bound_us
+from services.arbiter.core import wakes_at
+from services.arbiter.core.leases import bound_us, end_of
 from services.arbiter.core.readiness import readiness
 from services.arbiter.core.situation import situation
+from services.arbiter.core.state import Tick
 from shared.cluster import LEASE_LONGEST_US
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import (
@@ -75,6 +77,22 @@ def test_a_silent_holder_is_waited_for_until_its_lease_has_certainly_ended() -> 
     assert [(each.vip, each.before, each.after) for each in incident.vips] == [("web", A, B)]
     assert incident.vips[0].waited_us > 0
     assert incident.state is IncidentState.HANDLED
+
+
+def test_a_vip_is_granted_in_the_very_moment_in_which_the_old_lease_has_ended() -> None:
+    play = VipPlay()
+    play.lose(A)
+    end = end_of(play.state.ledger.lessees[A], "web")
+    play.pass_by(end - play.now - 30 * MILLISECOND)
+    play.report(B)
+    assert wakes_at(play.state, play.now) == end
+    play.now = end - 1
+    play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.held == {"web": None, "api": B}
+    play.now = end
+    play.tell(Tick(wall_us=play.wall_us + play.now))
+    assert play.held["web"] == B
+    assert not play.overlaps
 
 
 def test_the_loss_of_a_node_is_one_incident_closed_when_its_vip_is_home_and_answered() -> None:
