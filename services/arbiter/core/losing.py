@@ -97,7 +97,8 @@ def _reason(member: Member, weighing: Weighing, after: NodeState, now: Instant) 
         case NodeState.UP if member.heard_at is None or member.state is NodeState.UNKNOWN:
             return "heard"
         case NodeState.UP:
-            return f"heard again after {milliseconds(now - member.since):.0f} ms"
+            lost_at = member.lost_at if member.lost_at is not None else member.since
+            return f"heard again, {milliseconds(now - lost_at):.0f} ms after it was missed"
         case NodeState.SUSPECT:
             return cause(weighing)
         case NodeState.DEAD:
