@@ -48,6 +48,7 @@ class Lessee:
     numbers: Mapping[str, int] = field(default_factory=dict)  # incarnation -> highest heard
     ends: Mapping[str, Ends] = field(default_factory=dict)  # by VIP
     reports_all: bool = False  # it has heard our epoch: no older grant can add anything now
+    shown: frozenset[str] = frozenset()  # VIPs that it showed running after it had heard that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +179,15 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
         length_us=ledger.fixed_us or length_for(gap_us, ledger.every_us),
         ends=_ends(lessee, beat, now),
         reports_all=lessee.reports_all or shows_all(ledger, beat),
+        shown=lessee.shown | _shown(beat)
+        if now < ledger.unknown_until and shows_all(ledger, beat)
+        else lessee.shown,
     )
     return _with(ledger, changed)
+
+
+def _shown(beat: LeaseBeat) -> frozenset[str]:
+    return frozenset(vip for vip, hold in beat.vips.items() if hold.rest_us > 0)
 
 
 def _with(ledger: Ledger, lessee: Lessee) -> Ledger:
@@ -254,9 +262,10 @@ def may_hold(ledger: Ledger, node: str, vip: str, now: Instant) -> bool:
 def waits_for(ledger: Ledger, node: str, vip: str, now: Instant) -> str | None:
     """Return another node that may still hold a VIP which this one is to get; None: none may."""
     own = ledger.lessees[node]
-    # Who has heard our epoch and shows a running lease is the only holder: an earlier arbiter
-    # could have granted the VIP to another only after this lease's end.
-    is_reported = own.reports_all and end_of(own, vip) > now
+    # Who had heard our epoch when it showed a running lease is the only holder: an earlier arbiter
+    # could have granted the VIP to another only after this lease's end. An older beat that comes
+    # late shows nothing of the kind.
+    is_reported = vip in own.shown
     if ledger.has_strangers and now < ledger.unknown_until and not is_reported:
         return "a node that is configured no more"
     for name, lessee in ledger.lessees.items():

@@ -238,6 +238,19 @@ def test_rule_8_the_reported_holder_goes_on_as_soon_as_it_has_heard_the_new_epoc
     assert dict(grant.vips) == {"web": FIRST}
 
 
+def test_rule_8_a_late_beat_from_before_the_new_epoch_does_not_make_its_node_the_holder() -> None:
+    """Another may have been given the VIP since that beat was sent, and be out of our hearing."""
+    desk = Desk(term=(6, 9))
+    desk.hear(beat(A, 1, Hold(term=(6, 1), rest_us=300 * MILLISECOND), epoch=6))
+    grant = desk.hear(beat(A, 2, Hold(term=(6, 1))))
+    assert grant is not None
+    assert not grant.vips
+    desk.now = BEGIN + bound_us(LEASE_LONGEST_US)
+    grant = desk.hear(beat(A, 3))
+    assert grant is not None
+    assert dict(grant.vips) == {"web": (6, 9)}
+
+
 def test_rule_8_once_all_have_heard_the_new_epoch_only_what_they_show_is_waited_for() -> None:
     desk = Desk(holder=B)
     desk.hear(beat(A, 1, Hold(term=FIRST, rest_us=100 * MILLISECOND)))
