@@ -3,7 +3,7 @@
 import asyncio
 
 from services.sandbox.audit import Summary
-from services.sandbox.drills.catalogue import Aim, Drill, Injected
+from services.sandbox.drills.catalogue.drill import Aim, Drill, Injected
 from services.sandbox.drills.play import PATIENCE, Patience, Play, until_fit
 from services.sandbox.drills.report import DrillResult
 from services.sandbox.drills.scene import Scene

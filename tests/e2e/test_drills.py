@@ -16,7 +16,9 @@ import pytest
 
 from services.sandbox.audit import distribution
 from services.sandbox.control import SOCKET
-from services.sandbox.drills.catalogue import DRILLS, Aim, Hang, Injected, Kill
+from services.sandbox.drills.catalogue import DRILLS
+from services.sandbox.drills.catalogue.drill import Aim, Injected
+from services.sandbox.drills.catalogue.instances import Hang, Kill
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import Patience
 from services.sandbox.drills.scene import Scene

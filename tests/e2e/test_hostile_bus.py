@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.drills.catalogue import DRILLS, Aim
+from services.sandbox.drills.catalogue import DRILLS
+from services.sandbox.drills.catalogue.drill import Aim
 from services.sandbox.drills.names import Name
 from shared.instant import SECOND
 from tests.e2e import hostile_speaker

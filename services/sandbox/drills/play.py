@@ -5,10 +5,20 @@ from typing import Protocol
 
 from services.sandbox.audit import Summary, summarise
 from services.sandbox.drills import balancers
-from services.sandbox.drills.catalogue import Aim, Drill, Injected
-from services.sandbox.drills.report import PHASES, DrillResult, Seen, result
+from services.sandbox.drills.catalogue.drill import Aim, Drill, Injected, Step
+from services.sandbox.drills.judgement import Excuse
+from services.sandbox.drills.report import (
+    PHASES,
+    DrillResult,
+    Seen,
+    Stretch,
+    result,
+    switched_us,
+)
 from services.sandbox.drills.scene import Scene
 from services.sandbox.errors import DrillError
+from services.sandbox.observers.judging import Span
+from services.sandbox.records import Record
 from shared.api import IncidentView, Rules
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
@@ -63,18 +73,23 @@ class Play:
         begin_at = scene.clock.now()
         injected = await self.drill.inject(scene, self.aim)
         self.audience.injected(self.drill.words(self.aim), injected)
+        name: str | None = None
         try:
-            name = await self._until_handled(known, injected)
-            await scene.clock.sleep(self.drill.hold_us)
+            if self.drill.opens_incident:
+                name = await self._until_handled(known, injected)
+            steps = await self.drill.hold(scene, self.aim, injected)
+            self.findings += [step.finding for step in steps if step.finding]
             self.findings += await self.drill.missed(scene, self.aim, injected)
         finally:
+            healed_at = scene.clock.now()
             await self.drill.heal(scene, self.aim)
         if words := self.drill.healing(self.aim):
             self.audience.healed(words)
         self.findings += await self.drill.unhealed(scene, self.aim, injected)
         await self._until_closed()
         restored = await self._restored(name)
-        return await self._result(begin_at, injected, name, restored=restored)
+        times = Times(begin_at=begin_at, healed_at=healed_at, steps=steps)
+        return await self._result(times, injected, name, restored=restored)
 
     async def _until_handled(self, known: set[str], injected: Injected) -> str | None:
         """Return the incident that Equipoise made of the fault, once it has coped."""
@@ -93,7 +108,7 @@ class Play:
             self.audience.handled(found, felt)
             return found["id"]
         within = f"within {self.patience.handled_us / SECOND:g} s"
-        target = f"{self.aim.service}/{self.aim.node}"
+        target = self.aim.target
         if found is None:
             self.findings.append(f"no incident of {target} was opened {within}")
             return None
@@ -131,7 +146,7 @@ class Play:
 
         await self.scene.until(restored, self.patience.restored_us, LOOK_EVERY_US)
         if not wrong and not await self._serves_again():
-            wrong = [f"{self.aim.service}/{self.aim.node} answers no client, as it did before"]
+            wrong = [f"{self.aim.target} answers no client, as it did before"]
         self.findings += wrong
         return not wrong
 
@@ -139,6 +154,7 @@ class Play:
         scene = self.scene
         found = balancers.differences(await scene.weights(), scene.original)
         found += differing(await scene.console.rules())
+        found += scene.observers.astray()
         if name is not None:
             incident = await scene.console.incident(name)
             if incident["restored"] != "yes":
@@ -146,38 +162,59 @@ class Play:
         return found
 
     async def _serves_again(self) -> bool:
-        """Wait until the instance answers clients; it did before, or it would be no target."""
-        aim, since = self.aim, self.scene.clock.now()
+        """Wait until what was hit answers clients; it did before, or it would be no target."""
+        since = self.scene.clock.now()
 
         async def serves() -> bool:
-            return any(
-                record.service == aim.service and record.answered_by == aim.node
-                for record in self.scene.clients.since(since)
-            )
+            return any(map(self._is_by_target, self.scene.clients.since(since)))
 
         return await self.scene.until(serves, self.patience.restored_us, LOOK_EVERY_US)
 
+    def _is_by_target(self, record: Record) -> bool:
+        service = not self.aim.service or record.service == self.aim.service
+        node = not self.aim.node or record.answered_by == self.aim.node
+        return record.ok and service and node
+
     async def _result(
-        self, begin_at: Instant, injected: Injected, name: str | None, *, restored: bool
+        self, times: "Times", injected: Injected, name: str | None, *, restored: bool
     ) -> DrillResult:
         scene = self.scene
         end_at = scene.clock.now()
         records = await scene.clients.take(end_at)
-        first_at = min((record.scheduled_at for record in records), default=begin_at)
+        first_at = min((record.scheduled_at for record in records), default=times.begin_at)
+        incident = None if name is None else await scene.console.incident(name)
+        watched = await scene.observers.take(end_at, injected.begin_at)
+        switched = switched_us(incident, injected.begin_wall_us)
+        excuse = Excuse.of(self.drill.toll, injected.begin_at, switched, watched)
+
+        def stretch(begin_at: Instant, end_at: Instant, program: str = "") -> Stretch:
+            return Stretch.of(program, Span(begin_at, end_at), records, watched)
+
         return result(
             Seen(
                 drill=self.drill.name,
-                target=f"{self.aim.service}/{self.aim.node}",
+                target=self.aim.target,
                 begin_wall_us=injected.begin_wall_us,
-                incident=None if name is None else await scene.console.incident(name),
+                incident=incident,
                 summary=summarise(records),
                 audit=scene.audit(records, first_at),
-                watched=await scene.observers.take(end_at, injected.begin_at),
-                dark_max_us=self.drill.dark_max_us,
+                watched=watched,
                 restored=restored,
                 findings=tuple(self.findings),
+                excused=excuse.excused(records),
+                after_heal=stretch(times.healed_at, end_at),
+                steps=tuple(stretch(x.begin_at, x.end_at, x.program) for x in times.steps),
             )
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """When a play began, when its fault was healed, and what was done meanwhile."""
+
+    begin_at: Instant
+    healed_at: Instant
+    steps: tuple[Step, ...]
 
 
 def differing(rules: Rules) -> list[str]:

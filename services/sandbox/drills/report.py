@@ -1,25 +1,25 @@
 """What a drill showed, as it is handed out: JSON with milliseconds, pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypedDict
+from typing import Literal, Self, TypedDict
 
-from services.sandbox.audit import OrdersAudit, Summary
+from services.sandbox.audit import OrdersAudit, Summary, summarise, within
 from services.sandbox.drills.figures import figures
+from services.sandbox.drills.judgement import doubts, losses
 from services.sandbox.drills.names import Name
-from services.sandbox.observers.judging import Watched
+from services.sandbox.observers.judging import Span, Watched
+from services.sandbox.records import Record
 from shared.api import IncidentView, PhaseView
 from shared.instant import MILLISECOND, Duration
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PHASES = ("detect", "decide", "switch", "verify")
+LEASE = "lease"  # between the first two, where the end of one had to be waited for
 STEPS = ("persist", "install")  # of a switcher, within the phase "switch"
 NOTICED = PHASES[:1]  # the arbiter has the evidence that it decides by
 SWITCHED = PHASES[:3]  # installed in every load balancer, and read back
-# A client that is itself so late measures the machine's exhaustion, not a failover.
-OVERLAPS_TOLD_MAX = 3  # where two answer, they answer a hundred times a second
-CLIENT_LATE_MAX_US: Duration = 250 * MILLISECOND
 
 
 class Requests(TypedDict):
@@ -39,6 +39,18 @@ class Requests(TypedDict):
     results: dict[str, int]
 
 
+class Part(TypedDict):
+    """A part of a play, such as all that came after the fault was healed."""
+
+    program: str  # that was restarted; "" else
+    length_ms: float
+    sent: int
+    failed: int
+    safe_failed: int
+    slowest_ms: float
+    vip_dark_ms: float | None  # of the VIP that fared worst; null: there are none
+
+
 class DrillResult(TypedDict):
     """One drill, played once. Instants count from the moment the fault was made."""
 
@@ -55,6 +67,9 @@ class DrillResult(TypedDict):
     switched_ms: float | None
     recovery_ms: float | None
     requests: Requests
+    excused: int  # safe requests that failed, and that nobody could have answered
+    after_heal: Part | None
+    steps: list[Part]  # of a drill that does several things
     outage_ms: float
     # By the observers outside, which share nothing with Equipoise; null: no VIPs, or not observed.
     vip_overlap_ms: float | None  # the longest that any VIP had two holders
@@ -104,9 +119,34 @@ class Seen:
     summary: Summary
     audit: OrdersAudit
     watched: Watched | None  # None: there are no VIPs
-    dark_max_us: Duration  # how long a VIP may answer nobody; 0: no safe request may fail
     restored: bool
     findings: tuple[str, ...]
+    excused: int = 0
+    after_heal: "Stretch | None" = None
+    steps: "tuple[Stretch, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What was seen in a part of a play."""
+
+    program: str
+    length_us: Duration
+    summary: Summary
+    dark_us: Duration | None
+
+    @classmethod
+    def of(
+        cls, program: str, span: Span, records: Iterable[Record], watched: Watched | None
+    ) -> Self:
+        """Return what was seen in a span."""
+        dark = watched.dark_within(span) if watched is not None else {}
+        return cls(
+            program=program,
+            length_us=span.length_us,
+            summary=summarise(within(records, span.begin_at, span.end_at)),
+            dark_us=max(dark.values(), default=None),
+        )
 
 
 def milliseconds(duration_us: Duration) -> float:
@@ -123,7 +163,8 @@ def result(seen: Seen) -> DrillResult:
     """Return what is handed out of one play."""
     incident = seen.incident
     watched = seen.watched
-    findings = [*seen.findings, *losses(seen), *doubts(watched)]
+    lost = losses(seen.summary, seen.audit, seen.excused)
+    findings = [*seen.findings, *lost, *doubts(watched)]
     return DrillResult(
         drill=seen.drill.value,
         target=seen.target,
@@ -133,11 +174,14 @@ def result(seen: Seen) -> DrillResult:
         sentence=incident["sentence"] if incident else None,
         phases_ms=_phases(incident["phases"]) if incident else None,
         installs_ms=_installs(incident) if incident else None,
-        first_sign_ms=_since(seen, ()),
-        noticed_ms=_since(seen, NOTICED),
-        switched_ms=_since(seen, SWITCHED),
+        first_sign_ms=_optional(_since(incident, seen.begin_wall_us, ())),
+        noticed_ms=_optional(_since(incident, seen.begin_wall_us, NOTICED)),
+        switched_ms=_optional(_since(incident, seen.begin_wall_us, SWITCHED)),
         recovery_ms=milliseconds(incident["recovery_us"]) if incident else None,
         requests=_requests(seen.summary, seen.audit),
+        excused=seen.excused,
+        after_heal=None if seen.after_heal is None else _part(seen.after_heal),
+        steps=[_part(step) for step in seen.steps],
         outage_ms=milliseconds(seen.summary.outage_us),
         vip_overlap_ms=None if watched is None else _optional(watched.overlap_us),
         vip_dark_ms=None if watched is None else _each(watched.dark_us),
@@ -146,58 +190,37 @@ def result(seen: Seen) -> DrillResult:
     )
 
 
-def _since(seen: Seen, names: Sequence[str]) -> float | None:
+def _part(stretch: Stretch) -> Part:
+    summary = stretch.summary
+    return Part(
+        program=stretch.program,
+        length_ms=milliseconds(stretch.length_us),
+        sent=summary.sent,
+        failed=summary.failed,
+        safe_failed=summary.safe_failed,
+        slowest_ms=milliseconds(summary.slowest_us),
+        vip_dark_ms=_optional(stretch.dark_us),
+    )
+
+
+def switched_us(incident: IncidentView | None, fault_wall_us: int) -> Duration | None:
+    """Return how long after a fault all load balancers had the new rules; None: they have not."""
+    return _since(incident, fault_wall_us, SWITCHED)
+
+
+def _since(
+    incident: IncidentView | None, fault_wall_us: int, names: Sequence[str]
+) -> Duration | None:
     """Return how long after the fault some phases of its incident were over."""
-    if seen.incident is None:
+    if incident is None:
         return None
-    phases = {phase["name"]: phase["duration_us"] for phase in seen.incident["phases"]}
+    phases = {phase["name"]: phase["duration_us"] for phase in incident["phases"]}
     if any(name not in phases for name in names):
         return None
-    began_us = wall_us(seen.incident["began"]) - seen.begin_wall_us
-    return milliseconds(began_us + sum(phases[name] for name in names))
-
-
-def losses(seen: Seen) -> list[str]:
-    """Say what clients lost that they must not lose when this fails."""
-    found = []
-    summary, audit = seen.summary, seen.audit
-    if not summary.safe_sent:
-        found.append("no client asked anything meanwhile: nothing is proved")
-    if seen.dark_max_us:
-        found += _too_dark(seen)
-    elif summary.safe_failed:
-        ends = ", ".join(f"{name} {count}" for name, count in summary.results.items())
-        found.append(f"{summary.safe_failed} of {summary.safe_sent} safe requests failed ({ends})")
-    if summary.client_late_us > CLIENT_LATE_MAX_US:
-        late = f"{milliseconds(summary.client_late_us):.0f} ms"
-        found.append(f"the client itself was up to {late} late: this machine has no time for it")
-    if audit.doubled:
-        found.append(f"{len(audit.doubled)} POSTs were done twice, such as {audit.doubled[0]}")
-    if audit.missing:
-        found.append(
-            f"{len(audit.missing)} POSTs were answered and never done, such as {audit.missing[0]}"
-        )
-    return found
-
-
-def _too_dark(seen: Seen) -> list[str]:
-    dark_us = {} if seen.watched is None else seen.watched.dark_us
-    most = f"at most {milliseconds(seen.dark_max_us):.0f} ms were to be expected"
-    return [
-        f"{vip} answered nobody for {milliseconds(length_us):.0f} ms; {most}"
-        for vip, length_us in dark_us.items()
-        if length_us > seen.dark_max_us
-    ]
-
-
-def doubts(watched: Watched | None) -> list[str]:
-    """Say what observers saw of the virtual IPs that must not be, and what they did not see."""
-    if watched is None:
-        return []
-    found = [overlap.text for overlap in watched.overlaps[:OVERLAPS_TOLD_MAX]]
-    if more := len(watched.overlaps) - len(found):
-        found.append(f"and {more} times more")
-    return [*found, *(f"not observed: {text}" for text in watched.unobserved)]
+    waited_us = phases.get(LEASE, 0) if len(names) > 1 else 0
+    return (
+        wall_us(incident["began"]) - fault_wall_us + waited_us + sum(phases[name] for name in names)
+    )
 
 
 def _optional(duration_us: Duration | None) -> float | None:
@@ -258,13 +281,18 @@ def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
         "first_sign_ms": [play["first_sign_ms"] for play in plays],
         "noticed_ms": [play["noticed_ms"] for play in plays],
         "switched_ms": [play["switched_ms"] for play in plays],
-        **{phase: [(play["phases_ms"] or {}).get(phase) for play in plays] for phase in PHASES},
+        **{
+            phase: [(play["phases_ms"] or {}).get(phase) for play in plays]
+            for phase in (*PHASES, LEASE)
+        },
         **{step: [(play["installs_ms"] or {}).get(step) for play in plays] for step in STEPS},
         "recovery_ms": [play["recovery_ms"] for play in plays],
         "outage_ms": [play["outage_ms"] for play in plays],
         "vip_overlap_ms": [play["vip_overlap_ms"] for play in plays],
         "vip_dark_ms": [longest(play["vip_dark_ms"]) for play in plays],
         "vip_moved_ms": [longest(play["vip_moved_ms"]) for play in plays],
+        "after_heal_dark_ms": [_after_heal(play, "vip_dark_ms") for play in plays],
+        "after_heal_failed": [_after_heal(play, "failed") for play in plays],
         "slowest_ms": [play["requests"]["slowest_ms"] for play in plays],
         "safe_failed": [float(play["requests"]["safe_failed"]) for play in plays],
         "unsafe_failed": [float(play["requests"]["unsafe_failed"]) for play in plays],
@@ -277,6 +305,11 @@ def _sums(name: str, plays: Sequence[DrillResult]) -> DrillSums:
             what: _sum([x for x in values if x is not None]) for what, values in measured.items()
         },
     )
+
+
+def _after_heal(play: DrillResult, what: Literal["vip_dark_ms", "failed"]) -> float | None:
+    part = play["after_heal"]
+    return None if part is None else part[what]
 
 
 def longest(by_vip: Mapping[str, float] | None) -> float | None:

@@ -30,6 +30,8 @@ from shared.settings import load
 
 LOOK_EVERY_US: Duration = 50 * MILLISECOND
 OBSERVED_WITHIN_US: Duration = 2 * SECOND  # observers write twenty times a second
+# What "at present" means on the wire: some questions, the last of which may still be open.
+PRESENT_US: Duration = 300 * MILLISECOND
 RECORDS_WITHIN_US: Duration = 10 * SECOND  # the client gives a request up after 2 s
 SETTLED_US: Duration = 500 * MILLISECOND  # no request failed for so long: the start is over
 
@@ -98,6 +100,27 @@ class Observers:
         self._begin_at = end_at
         return found
 
+    def answering(self) -> dict[str, str | None]:
+        """Return who answers for each VIP at present; None where nobody or not only one does."""
+        self._unread += self.reader.read()
+        since = self.clock.now() - PRESENT_US
+        found: dict[str, set[str]] = {vip: set() for vip in self.cluster.vips}
+        for each in reversed(self._unread):
+            if isinstance(each, Asked):
+                if each.at < since:
+                    break
+                found[each.vip].update(who for _, who in each.answers)
+        return {vip: next(iter(who)) if len(who) == 1 else None for vip, who in found.items()}
+
+    def astray(self) -> list[str]:
+        """Say which VIPs are not answered at home, as seen on the wire."""
+        return [
+            f"{vip} is answered by {who or 'nobody, or not by one alone'}; "
+            f"it must be {self.cluster.vips[vip].home}"
+            for vip, who in self.answering().items()
+            if who != self.cluster.vips[vip].home
+        ]
+
     async def _until(self, instant: Instant) -> None:
         """Wait until all that was seen before an instant is written; if not, it is judged so."""
         give_up_at = self.clock.now() + OBSERVED_WITHIN_US
@@ -141,7 +164,7 @@ class Scene:
         return cls(
             folder=folder,
             control=await ControlClient.connect(folder / SOCKET),
-            # The nodes are what is lost in drills; who asks one of them may ask the dead.
+            # No drill hits the witness, but for the moment in which its own turn comes.
             console=Console(Path(context["members"][WITNESS])),
             clients=Clients(reader=RecordReader(folder / RECORDS), clock=clock),
             observers=Observers(
@@ -192,6 +215,7 @@ class Scene:
     async def unfit(self) -> str | None:
         """Say why no drill can begin now; None if one can."""
         status = await self.console.status()
+        vips = status["vips"]
         waiting = [takeover["sentence"] for takeover in status["readiness"]]
         judgements = (
             (status["knowledge"]["fresh"], status["knowledge"]["text"]),
@@ -200,11 +224,14 @@ class Scene:
             (not status["incidents"], "an incident is still open"),
             (bool(waiting), "readiness is not known yet"),
             (all(takeover["ready"] for takeover in status["readiness"]), "; ".join(waiting)),
+            *((vip["state"] == "held" and not vip["away"], vip["sentence"]) for vip in vips),
+            *((takeover["ready"], takeover["sentence"]) for takeover in status["vip_readiness"]),
         )
         for right, text in judgements:
             if not right:
                 return text or "nothing is known yet"
         found = balancers.differences(await self.weights(), self.original)
+        found += self.observers.astray()
         return found[0] if found else await self._unserved()
 
     async def _unserved(self) -> str | None:

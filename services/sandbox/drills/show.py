@@ -17,7 +17,8 @@ from services.sandbox.audit import Summary, audit_orders
 from services.sandbox.configuration import SERVICES
 from services.sandbox.control import SOCKET, ControlClient
 from services.sandbox.drills import telling
-from services.sandbox.drills.catalogue import DRILLS, Aim, Injected
+from services.sandbox.drills.catalogue import DRILLS
+from services.sandbox.drills.catalogue.drill import Aim, Injected
 from services.sandbox.drills.console import Console
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import PATIENCE, Play, until_fit
@@ -203,9 +204,11 @@ class Narrator:
 
     async def follow(self) -> None:
         """Tell what happens, from the console's stream of events."""
-        with suppress(OSError, EOFError):
-            async for event in self.console.follow():
-                self._tell(event)
+        while True:  # the console itself may be restarted
+            with suppress(OSError, EOFError):
+                async for event in self.console.follow():
+                    self._tell(event)
+            await self.show.clock.sleep(LOOK_EVERY_US)
 
     def _tell(self, event: Event) -> None:
         if self._begin_wall_us is None or not self._choice.tells(event):

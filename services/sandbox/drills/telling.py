@@ -6,6 +6,7 @@ from pathlib import Path
 
 from services.sandbox.audit import Summary
 from services.sandbox.drills.report import (
+    LEASE,
     PHASES,
     DrillResult,
     Report,
@@ -162,12 +163,13 @@ def _ms(value: float | None) -> str:
     return f"{'-' if value is None else f'{value:.1f}':>7} ms"
 
 
+COLUMNS = (PHASES[0], LEASE, *PHASES[1:])
 HEADING = (
     "drill",
     "target",
     "noticed",
     "switched",
-    *PHASES,
+    *COLUMNS,
     "requests",
     "failed",
     "slowest",
@@ -201,7 +203,7 @@ def _row(play: DrillResult) -> tuple[str, ...]:
         play["target"],
         _number(play["noticed_ms"]),
         _number(play["switched_ms"]),
-        *(_number(phases.get(name)) for name in PHASES),
+        *(_number(phases.get(name)) for name in COLUMNS),
         str(requests["sent"]),
         f"{requests['failed']}",
         _number(requests["slowest_ms"]),

@@ -28,6 +28,7 @@ TOGETHER_US: Duration = 100 * MILLISECOND
 # An observer that was blind for longer may have missed something, and a machine that starves it
 # so long measures its own exhaustion.
 BLIND_MAX_US: Duration = 250 * MILLISECOND
+FOR_EVER: Instant = 2**63 - 1
 
 
 class Span(NamedTuple):
@@ -65,8 +66,17 @@ class Watched:
 
     unobserved: tuple[str, ...]  # why nothing is claimed; empty: all was observed
     overlaps: tuple[Overlap, ...]
-    dark_us: Mapping[str, Duration]  # by VIP
+    dark: Mapping[str, tuple[Span, ...]]  # by VIP
     elsewhere_us: Mapping[str, Duration | None]  # after the fault, until another node answered
+
+    @property
+    def dark_us(self) -> Mapping[str, Duration]:
+        """How long nobody answered for each VIP."""
+        return self.dark_within(Span(0, FOR_EVER))
+
+    def dark_within(self, stretch: Span) -> Mapping[str, Duration]:
+        """How long nobody answered for each VIP in a stretch of time."""
+        return {vip: total(common(spans, [stretch])) for vip, spans in self.dark.items()}
 
     @property
     def overlap_us(self) -> Duration | None:
@@ -111,7 +121,7 @@ def judge(observations: Iterable[Observation], window: Window) -> Watched:
     return Watched(
         unobserved=(*blind_guards(by_node, window), *blind_wire(by_vip, window)),
         overlaps=(*overlaps_of_guards(by_node, window.vips), *overlaps_on_wire(by_vip)),
-        dark_us={vip: total(dark(questions)) for vip, questions in by_vip.items()},
+        dark={vip: tuple(dark(questions)) for vip, questions in by_vip.items()},
         elsewhere_us={
             vip: elsewhere(questions, window.fault_at) for vip, questions in by_vip.items()
         },

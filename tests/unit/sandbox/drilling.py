@@ -79,7 +79,7 @@ def watched(*, overlap_ms: int = 0, unobserved: tuple[str, ...] = ()) -> Watched
     return Watched(
         unobserved=unobserved,
         overlaps=(overlap,) * bool(overlap_ms),
-        dark_us={"web": 310 * MILLISECOND, "api": 0},
+        dark={"web": (Span(0, 310 * MILLISECOND),), "api": ()},
         elsewhere_us={"web": 305 * MILLISECOND, "api": None},
     )
 

@@ -1,7 +1,8 @@
 """Whom the drills hit, and what is said of it."""
 
 from services.sandbox.configuration import cluster_file
-from services.sandbox.drills.catalogue import DRILLS, Aim
+from services.sandbox.drills.catalogue import DRILLS
+from services.sandbox.drills.catalogue.drill import Aim
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import differing
 from services.sandbox.drills.scene import recent

@@ -1,0 +1,175 @@
+"""A person moves load away and brings it home: nothing is lost, and no connection is broken."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from services.sandbox import sitting
+from services.sandbox.control import SOCKET, ControlClient
+from services.sandbox.drills.catalogue.drill import (
+    LOOK_EVERY_US,
+    PROVE_WITHIN_US,
+    Aim,
+    Drill,
+    Injected,
+    made,
+    of_nodes,
+    unless_answers,
+)
+from services.sandbox.drills.catalogue.instances import instances
+from services.sandbox.drills.names import Name
+from services.sandbox.drills.scene import Scene
+from services.sandbox.errors import DrillError
+from services.sandbox.network import CLIENT
+from services.sandbox.parts import CLIENT_PLAN
+from services.sandbox.sitting import Seat
+from shared.api import Wish
+from shared.cluster import Cluster, Mode
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
+
+SEATED_WITHIN_US: Duration = 5 * SECOND
+SAT_FOR_US: Duration = 12 * SECOND  # a move there, the drain time, a moment, and the end
+# A connection is asked over 20 times a second; on a starved machine an answer takes longer.
+LAST_ANSWER_US: Duration = 400 * MILLISECOND
+SAT = "sitting.json"
+
+
+@dataclass(frozen=True)
+class Plan(Drill):
+    """A person moves everything away from a node, or one instance, and back."""
+
+    name: Name = Name.PLANNED_FAILOVER
+    planned: bool = True
+    hold_us: Duration = 500 * MILLISECOND
+
+    def aims(self, cluster: Cluster) -> tuple[Aim, ...]:
+        """Move every node's load, and every instance's."""
+        return (*of_nodes(cluster), *instances(cluster, Mode.BALANCE, Mode.MIRROR))
+
+    def words(self, aim: Aim) -> str:
+        """Say what is done."""
+        return f"a person moves {_what(aim)} away from {aim.node}"
+
+    def healing(self, aim: Aim) -> str:
+        """Say how it is undone."""
+        return f"a person brings {_what(aim)} home to {aim.node}"
+
+    async def inject(self, scene: Scene, aim: Aim) -> Injected:
+        """Ask for it, while connections are open through the VIPs."""
+        before = await scene.control.programs()
+        task = await _seated(scene) if scene.cluster.vips and not aim.service else None
+        injected = made(scene, before, begin_at=scene.clock.now())
+        await _wish(scene, "failover", aim, reason="a drill")
+        return replace(injected, sitting=task)
+
+    async def missed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
+        """Ask every HAProxy whether it gives it nothing, and the wire where its VIPs are."""
+        del injected
+        services = [aim.service] if aim.service else list(scene.cluster.services)
+        found = [
+            f"HAProxy on {balancer} gives {service}/{aim.node} weight {weight}, not 0"
+            for balancer, weights in (await scene.weights()).items()
+            for service in services
+            if (weight := weights[service][aim.node]) != 0
+        ]
+        if aim.service:
+            return found
+        return found + [
+            f"{vip} is still answered by {aim.node}"
+            for vip, holder in scene.observers.answering().items()
+            if holder == aim.node
+        ]
+
+    async def heal(self, scene: Scene, aim: Aim) -> None:
+        """Ask for the way back."""
+        await _wish(scene, "failback", aim, reason="the drill is over")
+
+    async def unhealed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
+        """Look whether what was moved answers, and whether all who were connected stayed so."""
+        found: list[str] = []
+        for service in [aim.service] if aim.service else scene.cluster.services:
+            instance = Aim(service=service, node=aim.node)
+            found += await unless_answers(scene, instance, HTTPStatus.OK)
+        if injected.sitting is not None:
+            moved = {name for name, vip in scene.cluster.vips.items() if vip.home == aim.node}
+            drained_at = injected.begin_at + scene.cluster.policy.drain_us
+            found += broken(await injected.sitting, moved, drained_at)
+        return found
+
+
+def _what(aim: Aim) -> str:
+    return aim.service or "everything"
+
+
+async def _seated(scene: Scene) -> "asyncio.Task[Sequence[Seat]]":
+    """Let clients sit down; return when all are connected what will say how they fared."""
+    report = scene.folder / SAT
+    report.unlink(missing_ok=True)
+    task = asyncio.create_task(_sat(scene))
+
+    async def seated() -> bool:
+        if task.done():
+            await task
+        return bool(sitting.read(report)[1])
+
+    if not await scene.until(seated, SEATED_WITHIN_US, LOOK_EVERY_US):
+        raise DrillError("no connection could be opened through the VIPs")
+    return task
+
+
+async def _sat(scene: Scene) -> Sequence[Seat]:
+    """Run those clients, over a line of their own: it answers when they get up."""
+    python = json.loads((scene.folder / "sandbox.json").read_bytes())["tools"]["python"]
+    report = scene.folder / SAT
+    command = [python, "-m", "services.sandbox.sitting", "--report", str(report)]
+    command += ["--plan", str(scene.folder / CLIENT_PLAN)]
+    command += ["--seconds", str(SAT_FOR_US // SECOND)]
+    control = await ControlClient.connect(scene.folder / SOCKET)
+    try:
+        within_us = SAT_FOR_US + SEATED_WITHIN_US + PROVE_WITHIN_US
+        answer = await control.ask("run", member=CLIENT, command=command, within_us=within_us)
+    finally:
+        control.close()
+    over, seats = sitting.read(report)
+    if answer["code"] or not over:
+        raise DrillError(f"connections could not be kept open: {answer['err'][-500:]}")
+    return seats
+
+
+def broken(seats: Sequence[Seat], moved: set[str], drained_at: Instant) -> list[str]:
+    """Say which connections did not last: through a moved VIP for the drain time, else for ever."""
+    found = []
+    for vip in sorted({seat.vip for seat in seats}):
+        of_vip = [seat for seat in seats if seat.vip == vip]
+        lost = [seat for seat in of_vip if not _lasted(seat, vip in moved, drained_at)]
+        if lost:
+            reasons = ", ".join(sorted({seat.why or "not answered" for seat in lost}))
+            found.append(
+                f"{len(lost)} of {len(of_vip)} connections through {vip} did not last"
+                f"{' for the drain time' if vip in moved else ''}: {reasons}"
+            )
+    return found
+
+
+def _lasted(seat: Seat, moved: bool, drained_at: Instant) -> bool:  # noqa: FBT001 - of a pair
+    if not moved:
+        return seat.broken_at is None
+    return seat.answered_at >= drained_at - LAST_ANSWER_US
+
+
+async def _wish(scene: Scene, verb: str, aim: Aim, *, reason: str) -> None:
+    wish = Wish(
+        node=aim.node,
+        service=aim.service or None,
+        owner="sandbox",
+        reason=reason,
+        for_us=None,
+        dry_run=False,
+        force=False,
+        expects=None,
+    )
+    answer = await scene.console.wish(verb, wish)
+    if answer["answer"] != "accepted":
+        raise DrillError(f"{verb} of {aim.target} was refused: {answer['text']}")
