@@ -67,11 +67,11 @@ def sent(state: State, number: tuple[int, int], now: Instant) -> State:
 def progressed(state: State, name: str, now: Instant) -> tuple[State, tuple[Say, ...]]:
     """Time a case by how far the present switchers have come with its plan."""
     case = state.cases[name]
-    present = state.present(now)
-    if case.verified_at is not None or case.sent_at is None or not present:
+    able = _able(state, now)
+    if case.verified_at is not None or case.sent_at is None or not able:
         return state, ()
-    behind = [node for node in present if state.members[node].installed < case.number]
-    unproved = [node for node in present if state.members[node].verified < case.number]
+    behind = [node for node in able if state.members[node].installed < case.number]
+    unproved = [node for node in able if state.members[node].verified < case.number]
     silent = unanswered(state, case)
     if case.installed_at is None and not behind:
         case = replace(case, installed_at=now)
@@ -84,6 +84,16 @@ def progressed(state: State, name: str, now: Instant) -> tuple[State, tuple[Say,
         return state, ()
     incident = replace(case.incident, phases=phases(case), waiting_for=waiting)
     return put(state, replace(case, incident=incident)), ()
+
+
+def _able(state: State, now: Instant) -> list[str]:
+    """Return the nodes whose switchers can follow: a dead load balancer can be told nothing."""
+    lessees = state.ledger.lessees
+    return [
+        node
+        for node in state.present(now)
+        if (beat := lessees[node].beat) is None or not beat.balancer
+    ]
 
 
 def _handled(state: State, case: Case, now: Instant) -> tuple[State, tuple[Say, ...]]:

@@ -139,6 +139,22 @@ def test_a_dead_load_balancer_gives_its_vip_away_at_once_and_nothing_else_moves(
     ]
 
 
+def test_an_incident_is_handled_without_the_load_balancer_that_died_and_closed_only_with_it() -> (
+    None
+):
+    play = VipPlay()
+    play.deaf = {A}  # its switcher hears, but can install nothing
+    play.switchers[A].balancer = "dead: connection refused"
+    play.report(A)
+    play.pass_by(SECOND)
+    (opened,) = play.incidents(IncidentOpened)
+    incident = play.state.cases[opened.id].incident
+    assert incident.state is IncidentState.HANDLED
+    assert [phase.name for phase in incident.phases] == ["detect", "decide", "switch", "verify"]
+    play.pass_by(20 * SECOND)
+    assert not play.incidents(IncidentClosed)
+
+
 def test_an_interface_without_carrier_gives_only_its_own_vip_away() -> None:
     play = VipPlay(cluster=cluster_with({"web": A, "api": A}))
     play.switchers[A].leases["web"].unfit = "eth1 has no carrier"

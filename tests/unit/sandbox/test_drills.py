@@ -3,6 +3,7 @@
 from services.sandbox.configuration import cluster_file
 from services.sandbox.drills.catalogue import DRILLS
 from services.sandbox.drills.catalogue.drill import Aim
+from services.sandbox.drills.judgement import Toll
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import differing
 from services.sandbox.drills.scene import recent
@@ -22,7 +23,7 @@ def cluster(count: int = 2) -> Cluster:
 
 
 def targets(name: Name, count: int = 2) -> list[str]:
-    return [f"{aim.service}/{aim.node}" for aim in DRILLS[name].aims(cluster(count))]
+    return [aim.target for aim in DRILLS[name].aims(cluster(count))]
 
 
 def test_there_is_a_drill_for_every_name() -> None:
@@ -31,9 +32,47 @@ def test_there_is_a_drill_for_every_name() -> None:
 
 
 def test_what_can_be_lost_without_loss_is_hit_everywhere_in_turn() -> None:
-    for name in (Name.KILL_INSTANCE, Name.HANG_INSTANCE, Name.PLANNED_FAILOVER):
+    for name in (Name.KILL_INSTANCE, Name.HANG_INSTANCE):
         assert targets(name) == ["shop/node-b", "shop/node-a", "orders/node-a"]
+    assert targets(Name.PLANNED_FAILOVER) == [
+        "node-b",
+        "node-a",
+        "shop/node-b",
+        "shop/node-a",
+        "orders/node-a",
+    ]
     assert targets(Name.KILL_INSTANCE, 3)[:3] == ["shop/node-c", "shop/node-b", "shop/node-a"]
+
+
+def test_every_node_is_lost_in_every_way_in_turn_the_primary_last() -> None:
+    lost = [name for name, drill in DRILLS.items() if drill.toll is Toll.TAKEOVER]
+    assert lost == [
+        Name.KILL_BALANCER,
+        Name.HANG_BALANCER,
+        Name.UNPLUG_NODE,
+        Name.CUT_NODE,
+        Name.CUT_NODE_IN,
+        Name.CUT_NODE_OUT,
+        Name.FREEZE_NODE,
+        Name.KILL_NODE,
+        Name.CLIENT_NETWORK_DOWN,
+    ]
+    assert all(targets(name, 3) == ["node-c", "node-b", "node-a"] for name in lost)
+    assert targets(Name.RESTART_EVERYTHING) == ["everything"]
+
+
+def test_what_is_done_to_a_node_is_said() -> None:
+    aim = Aim(node="node-b")
+    assert [DRILLS[name].words(aim) for name in (Name.CUT_NODE_IN, Name.UNPLUG_NODE)] == [
+        "all frames to node-b are dropped in silence",
+        "node-b loses carrier on all its networks",
+    ]
+    assert DRILLS[Name.CLIENT_NETWORK_DOWN].words(aim) == (
+        "node-b loses carrier on the network of the clients"
+    )
+    assert DRILLS[Name.PLANNED_FAILOVER].words(aim) == (
+        "a person moves everything away from node-b"
+    )
 
 
 def test_an_error_of_a_mirror_is_its_answer_and_so_no_drill() -> None:

@@ -1,0 +1,84 @@
+"""Connections that stay: what is noted of them, and which must have lasted."""
+
+import asyncio
+from pathlib import Path
+
+from services.sandbox.client import Target
+from services.sandbox.drills.catalogue.people import LAST_ANSWER_US, broken
+from services.sandbox.sitting import SEATS_EACH, Seat, read, sit
+from shared.clock import SystemClock
+from shared.instant import MILLISECOND, SECOND
+
+DRAINED_AT = 10 * SECOND
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+def seat(vip: str, *, answered_at: int, broken_at: int | None = None) -> Seat:
+    return Seat(
+        vip=vip,
+        service="shop",
+        opened_at=0,
+        answered_at=answered_at,
+        broken_at=broken_at,
+        why="" if broken_at is None else "reset",
+    )
+
+
+def test_a_connection_through_a_vip_that_moved_must_be_answered_until_the_drain_time_is_over() -> (
+    None
+):
+    lasted = seat("web", answered_at=DRAINED_AT + 1, broken_at=DRAINED_AT + 2)
+    late_enough = seat("web", answered_at=DRAINED_AT - LAST_ANSWER_US, broken_at=DRAINED_AT)
+    killed = seat("web", answered_at=DRAINED_AT - SECOND, broken_at=DRAINED_AT - SECOND + 1)
+    assert broken([lasted, late_enough], {"web"}, DRAINED_AT) == []
+    assert broken([lasted, killed], {"web"}, DRAINED_AT) == [
+        "1 of 2 connections through web did not last for the drain time: reset"
+    ]
+
+
+def test_a_connection_that_is_open_but_no_longer_answered_did_not_last() -> None:
+    starved = seat("web", answered_at=DRAINED_AT - SECOND)
+    assert broken([starved], {"web"}, DRAINED_AT) == [
+        "1 of 1 connections through web did not last for the drain time: not answered"
+    ]
+
+
+def test_a_connection_through_another_vip_must_not_end_at_all() -> None:
+    ended = seat("api", answered_at=DRAINED_AT + SECOND, broken_at=DRAINED_AT + SECOND)
+    assert broken([ended], {"web"}, DRAINED_AT) == [
+        "1 of 1 connections through api did not last: reset"
+    ]
+
+
+def test_what_becomes_of_connections_is_written_when_they_are_open_and_at_the_end(
+    tmp_path: Path,
+) -> None:
+    report = tmp_path / "sitting.json"
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        number = served = served + 1
+        assert read(report)[0] is False
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER)
+        if number == 1:
+            writer.close()
+            return
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(ANSWER)
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        target = Target("web", "shop", "127.0.0.1", port)
+        await sit([target], 300 * MILLISECOND, report, SystemClock())
+        server.close()
+
+    assert read(report) == (False, [])
+    asyncio.run(run())
+    over, seats = read(report)
+    assert over
+    assert len(seats) == SEATS_EACH
+    assert [each.why for each in seats if each.broken_at is not None] == ["closed by the other end"]
+    assert all(each.answers >= 2 for each in seats if each.broken_at is None)
