@@ -1,8 +1,8 @@
 """Clients that stay: connections through the virtual IPs that are open for long, and in use.
 
-A few connections to every service at every VIP, opened once and never again; over each a request
-is sent again and again, and it is noted until when it was answered, and when it broke. A planned
-move must not break them within the drain time.
+A few connections to every service at every VIP; over each a request is sent again and again, and
+it is noted until when it was answered, and when it broke; then another is opened. A planned move
+must not break them within the drain time.
 
 What is seen is written as JSON: when all are open, and at the end.
 """
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from services.sandbox.client import Target, parse_answer, read_targets
 from services.sandbox.loops import run
@@ -27,6 +28,8 @@ ASK_EVERY_US: Duration = 50 * MILLISECOND
 ANSWER_WITHIN_S = 2.0  # what is not answered by then is broken, as for every client here
 RECEIVE_MAX = 64 * 1024
 LENGTH_MAX_S = 60
+SEATS_MAX = 4_096  # a service that closes every connection at once is asked again and again
+Line: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,32 +47,38 @@ class Seat:
 
 async def sit(targets: Sequence[Target], length_us: Duration, report: Path, clock: Clock) -> None:
     """Open the connections, say so, use them for a while, and report."""
-    end_at = clock.now() + length_us
-    lines = [
-        await asyncio.open_connection(target.address, target.port)
-        for target in targets
-        for _ in range(SEATS_EACH)
-    ]
-    seats = [
-        Seat(vip=target.place, service=target.service, opened_at=clock.now())
-        for target in targets
-        for _ in range(SEATS_EACH)
-    ]
+    seats: list[Seat] = []
+    places = [target for target in targets for _ in range(SEATS_EACH)]
+    lines = [await asyncio.open_connection(target.address, target.port) for target in places]
+    opened = [_seated(seats, target, clock) for target in places]
     write(report, seats, over=False)
-    await asyncio.gather(
-        *(_use(seat, *line, end_at, clock) for seat, line in zip(seats, lines, strict=True))
-    )
+    end_at = clock.now() + length_us
+
+    async def stay(target: Target, seat: Seat, line: Line) -> None:
+        await _use(seat, line, end_at, clock)
+        while (
+            clock.now() < end_at and len(seats) < SEATS_MAX
+        ):  # it broke: sit down again, as who is still interested does
+            try:
+                line = await asyncio.open_connection(target.address, target.port)
+            except OSError:
+                await clock.sleep(ASK_EVERY_US)
+                continue
+            await _use(_seated(seats, target, clock), line, end_at, clock)
+
+    await asyncio.gather(*map(stay, places, opened, lines))
     write(report, seats, over=True)
 
 
-async def _use(
-    seat: Seat,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    end_at: Instant,
-    clock: Clock,
-) -> None:
+def _seated(seats: list[Seat], target: Target, clock: Clock) -> Seat:
+    seat = Seat(vip=target.place, service=target.service, opened_at=clock.now())
+    seats.append(seat)
+    return seat
+
+
+async def _use(seat: Seat, line: Line, end_at: Instant, clock: Clock) -> None:
     """Ask over one connection until its end, or ours."""
+    reader, writer = line
     try:
         while clock.now() < end_at:
             writer.write(f"GET / HTTP/1.1\r\nhost: {seat.service}.test\r\n\r\n".encode())

@@ -12,11 +12,13 @@ from typing import Self
 from services.sandbox.audit import OrdersAudit, Summary
 from services.sandbox.observers.judging import Span, Watched
 from services.sandbox.records import Record
-from shared.instant import MILLISECOND, Duration, Instant
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 OVERLAPS_TOLD_MAX = 3  # where two answer, they answer a hundred times a second
 # A client that is itself so late measures the machine's exhaustion, not a failover.
 CLIENT_LATE_MAX_US: Duration = 250 * MILLISECOND
+# Where the only arbiter or the bus must start again first it takes about 1 s, most of it Python's.
+DARK_MAX_US: Duration = 5 * SECOND
 # Darkness is seen by questions 10 ms apart: it may have begun so much earlier.
 EDGE_US: Duration = 20 * MILLISECOND
 
@@ -94,6 +96,18 @@ def losses(summary: Summary, audit: OrdersAudit, excused: int = 0) -> list[str]:
             f"{len(audit.missing)} POSTs were answered and never done, such as {audit.missing[0]}"
         )
     return found
+
+
+def too_dark(toll: Toll, watched: Watched | None) -> list[str]:
+    """Say which VIPs answered nobody for longer than any failure must take."""
+    if watched is None or toll is Toll.NOTHING:
+        return []
+    return [
+        f"{vip} answered nobody for {longest_us / MILLISECOND:.0f} ms; "
+        f"at most {DARK_MAX_US / MILLISECOND:.0f} ms were to be expected"
+        for vip, spans in watched.dark.items()
+        if (longest_us := max((span.length_us for span in spans), default=0)) > DARK_MAX_US
+    ]
 
 
 def doubts(watched: Watched | None) -> list[str]:

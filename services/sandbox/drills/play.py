@@ -6,7 +6,7 @@ from typing import Protocol
 from services.sandbox.audit import Summary, summarise
 from services.sandbox.drills import balancers
 from services.sandbox.drills.catalogue.drill import Aim, Drill, Injected, Step
-from services.sandbox.drills.judgement import Excuse
+from services.sandbox.drills.judgement import Excuse, Toll
 from services.sandbox.drills.report import (
     PHASES,
     DrillResult,
@@ -80,6 +80,7 @@ class Play:
             steps = await self.drill.hold(scene, self.aim, injected)
             self.findings += [step.finding for step in steps if step.finding]
             self.findings += await self.drill.missed(scene, self.aim, injected)
+            await scene.until_instant(injected.begin_at + self.drill.lasts_us)
         finally:
             healed_at = scene.clock.now()
             await self.drill.heal(scene, self.aim)
@@ -100,7 +101,8 @@ class Play:
             nonlocal found
             self.audience.waits("for Equipoise to cope")
             found = await self._incident(known)
-            return found is not None and {x["name"] for x in found["phases"]} >= set(PHASES)
+            phases = {x["name"] for x in found["phases"]} if found is not None else set()
+            return phases >= set(PHASES) and not self._unmoved()
 
         if await self.scene.until(handled, self.patience.handled_us, LOOK_EVERY_US):
             assert found is not None
@@ -109,11 +111,24 @@ class Play:
             return found["id"]
         within = f"within {self.patience.handled_us / SECOND:g} s"
         target = self.aim.target
+        self.findings += [f"{vip} did not answer elsewhere {within}" for vip in self._unmoved()]
         if found is None:
             self.findings.append(f"no incident of {target} was opened {within}")
             return None
         self.findings.append(f"incident {found['id']} of {target} was not handled {within}")
         return found["id"]
+
+    def _unmoved(self) -> list[str]:
+        """Return the VIPs of a node that was hit which do not answer elsewhere, as seen outside."""
+        if self.drill.toll is not Toll.TAKEOVER:
+            return []
+        homes = {name: vip.home for name, vip in self.scene.cluster.vips.items()}
+        answering = self.scene.observers.answering()
+        return [
+            vip
+            for vip, who in answering.items()
+            if homes[vip] == self.aim.node and who in (None, self.aim.node)
+        ]
 
     async def _incident(self, known: set[str]) -> IncidentView | None:
         """Return the incident of our fault, if there is one yet."""
@@ -201,6 +216,7 @@ class Play:
                 watched=watched,
                 restored=restored,
                 findings=tuple(self.findings),
+                toll=self.drill.toll,
                 excused=excuse.excused(records),
                 after_heal=stretch(times.healed_at, end_at),
                 steps=tuple(stretch(x.begin_at, x.end_at, x.program) for x in times.steps),

@@ -7,7 +7,7 @@ from typing import Literal, Self, TypedDict
 
 from services.sandbox.audit import OrdersAudit, Summary, summarise, within
 from services.sandbox.drills.figures import figures
-from services.sandbox.drills.judgement import doubts, losses
+from services.sandbox.drills.judgement import Toll, doubts, losses, too_dark
 from services.sandbox.drills.names import Name
 from services.sandbox.observers.judging import Span, Watched
 from services.sandbox.records import Record
@@ -121,6 +121,7 @@ class Seen:
     watched: Watched | None  # None: there are no VIPs
     restored: bool
     findings: tuple[str, ...]
+    toll: Toll = Toll.NOTHING
     excused: int = 0
     after_heal: "Stretch | None" = None
     steps: "tuple[Stretch, ...]" = ()
@@ -164,7 +165,7 @@ def result(seen: Seen) -> DrillResult:
     incident = seen.incident
     watched = seen.watched
     lost = losses(seen.summary, seen.audit, seen.excused)
-    findings = [*seen.findings, *lost, *doubts(watched)]
+    findings = [*seen.findings, *lost, *too_dark(seen.toll, watched), *doubts(watched)]
     return DrillResult(
         drill=seen.drill.value,
         target=seen.target,

@@ -18,7 +18,7 @@ from services.sandbox.drills.balancers import Weights
 from services.sandbox.drills.console import Console
 from services.sandbox.errors import DrillError
 from services.sandbox.network import WITNESS
-from services.sandbox.observers.judging import Watched, Window, judge
+from services.sandbox.observers.judging import Watched, Window, judge, moves
 from services.sandbox.observers.observations import Asked, Observation, Reader
 from services.sandbox.parts import OBSERVATIONS, RECORDS, read_journals
 from services.sandbox.records import Record, RecordReader
@@ -112,6 +112,12 @@ class Observers:
                 found[each.vip].update(who for _, who in each.answers)
         return {vip: next(iter(who)) if len(who) == 1 else None for vip, who in found.items()}
 
+    def moves(self) -> dict[str, tuple[Instant, ...]]:
+        """Return when each VIP was answered by another node than before, as far as not judged."""
+        self._unread += self.reader.read()
+        asked = [each for each in self._unread if isinstance(each, Asked)]
+        return {vip: moves(x for x in asked if x.vip == vip) for vip in self.cluster.vips}
+
     def astray(self) -> list[str]:
         """Say which VIPs are not answered at home, as seen on the wire."""
         return [
@@ -200,6 +206,10 @@ class Scene:
     def audit(self, records: list[Record], begin_at: Instant) -> OrdersAudit:
         """Audit the POSTs that were due since an instant."""
         return audit_orders(records, recent(read_journals(self.folder), begin_at))
+
+    async def until_instant(self, instant: Instant) -> None:
+        """Wait until an instant; no time if it is over."""
+        await self.clock.sleep(max(instant - self.clock.now(), 0))
 
     async def until(
         self, holds: Callable[[], Awaitable[bool]], within_us: Duration, every_us: Duration

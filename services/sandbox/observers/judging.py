@@ -219,6 +219,12 @@ def elsewhere(questions: Iterable[Asked], fault_at: Instant) -> Duration | None:
     return next(after, None) if before else None
 
 
+def moves(questions: Iterable[Asked]) -> tuple[Instant, ...]:
+    """Return when another one answered than who answered before."""
+    answers = sorted(answer for question in questions for answer in question.answers)
+    return tuple(at for (_, one), (at, other) in pairwise(answers) if one != other)
+
+
 def blind_guards(by_node: Mapping[str, Sequence[Look]], window: Window) -> Iterator[str]:
     """Say where nobody looked at a node's guard for too long, and if the kernel told nothing."""
     for node, looks in by_node.items():

@@ -1,8 +1,9 @@
 """Builds what a drill sees, for tests of what is made of it."""
 
 from services.sandbox.audit import OrdersAudit, Summary
+from services.sandbox.drills.judgement import Toll
 from services.sandbox.drills.names import Name
-from services.sandbox.drills.report import Seen
+from services.sandbox.drills.report import Seen, Stretch
 from services.sandbox.observers.judging import Overlap, Span, Watched
 from shared.api import Event, IncidentView, PhaseView
 from shared.instant import MILLISECOND
@@ -71,7 +72,9 @@ def audit(*, doubled: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> Or
     return OrdersAudit(answered=10, done=10, doubled=doubled, missing=missing)
 
 
-def watched(*, overlap_ms: int = 0, unobserved: tuple[str, ...] = ()) -> Watched:
+def watched(
+    *, overlap_ms: int = 0, dark_ms: int = 310, unobserved: tuple[str, ...] = ()
+) -> Watched:
     """Return what observers saw of a VIP that moved."""
     span = Span(0, overlap_ms * MILLISECOND)
     both = ("node-a", "node-b")
@@ -79,7 +82,7 @@ def watched(*, overlap_ms: int = 0, unobserved: tuple[str, ...] = ()) -> Watched
     return Watched(
         unobserved=unobserved,
         overlaps=(overlap,) * bool(overlap_ms),
-        dark={"web": (Span(0, 310 * MILLISECOND),), "api": ()},
+        dark={"web": (Span(0, dark_ms * MILLISECOND),), "api": ()},
         elsewhere_us={"web": 305 * MILLISECOND, "api": None},
     )
 
@@ -90,7 +93,9 @@ def seen(
     felt: Summary | None = None,
     orders: OrdersAudit | None = None,
     of_vips: Watched | None = None,
-    dark_max_ms: int = 0,
+    toll: Toll = Toll.NOTHING,
+    excused: int = 0,
+    after_heal: Stretch | None = None,
     restored: bool = True,
     findings: tuple[str, ...] = (),
 ) -> Seen:
@@ -103,9 +108,11 @@ def seen(
         summary=felt or summary(),
         audit=orders or audit(),
         watched=of_vips,
-        dark_max_us=dark_max_ms * MILLISECOND,
         restored=restored,
         findings=findings,
+        toll=toll,
+        excused=excused,
+        after_heal=after_heal,
     )
 
 

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from services.sandbox.drills.report import Seen, report, result, wall_us
+from services.sandbox.drills.judgement import Toll
+from services.sandbox.drills.report import Seen, Stretch, report, result, wall_us
+from services.sandbox.observers.judging import Span
+from shared.instant import MILLISECOND
 from tests.unit.sandbox.drilling import FAULT_WALL_US, audit, incident, seen, summary, watched
 
 
@@ -49,14 +52,39 @@ def test_what_was_not_observed_is_no_zero_and_not_ok() -> None:
     assert played["findings"] == ["not observed: nobody looked at node-a for 999 ms"]
 
 
-def test_where_a_vip_may_be_dark_requests_may_fail_but_not_for_longer() -> None:
+def test_what_nobody_could_have_answered_may_fail_and_nothing_else() -> None:
     lossy = summary(safe_failed=4)
-    assert not result(seen(of_vips=watched(), felt=lossy))["ok"]
-    assert result(seen(of_vips=watched(), felt=lossy, dark_max_ms=400))["ok"]
-    played = result(seen(of_vips=watched(), felt=lossy, dark_max_ms=200))
+    assert not result(seen(felt=lossy))["ok"]
+    excused = result(seen(felt=lossy, toll=Toll.TAKEOVER, excused=4))
+    assert (excused["ok"], excused["excused"]) == (True, 4)
+    played = result(seen(felt=lossy, toll=Toll.TAKEOVER, excused=3))
     assert played["findings"] == [
-        "web answered nobody for 310 ms; at most 200 ms were to be expected"
+        "1 of 90 safe requests failed (ok 96, reset 4), beside 3 that nobody could have answered"
     ]
+
+
+def test_darkness_is_a_finding_when_it_lasts_longer_than_a_failure_may() -> None:
+    long = watched(dark_ms=5_001)
+    assert result(seen(of_vips=watched(dark_ms=5_000), toll=Toll.DARKNESS))["ok"]
+    assert result(seen(of_vips=long, toll=Toll.DARKNESS))["findings"] == [
+        "web answered nobody for 5001 ms; at most 5000 ms were to be expected"
+    ]
+
+
+def test_what_came_after_the_fault_was_healed_is_told_by_itself() -> None:
+    healed_at, end_at = 200 * MILLISECOND, 1_200 * MILLISECOND
+    part = Stretch.of("", Span(healed_at, end_at), [], watched(dark_ms=310))
+    played = result(seen(of_vips=watched(dark_ms=310), toll=Toll.TAKEOVER, after_heal=part))
+    assert played["after_heal"] is not None
+    assert played["after_heal"]["vip_dark_ms"] == 110
+    assert played["after_heal"]["length_ms"] == 1_000
+    assert played["steps"] == []
+
+
+def test_what_was_waited_for_a_lease_counts_until_all_was_switched() -> None:
+    lost = incident(detect=160, lease=40, decide=1, switch=9, verify=5)
+    played = result(seen(of=lost))
+    assert (played["noticed_ms"], played["switched_ms"]) == (162, 212)
 
 
 def test_an_overlap_is_told_and_not_ok() -> None:

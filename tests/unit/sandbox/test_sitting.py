@@ -9,15 +9,18 @@ from services.sandbox.sitting import SEATS_EACH, Seat, read, sit
 from shared.clock import SystemClock
 from shared.instant import MILLISECOND, SECOND
 
-DRAINED_AT = 10 * SECOND
+DRAIN_US = SECOND
+MOVED_AT = 10 * SECOND
+DRAINED_AT = MOVED_AT + DRAIN_US
+MOVES = {"web": [MOVED_AT], "api": []}
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
-def seat(vip: str, *, answered_at: int, broken_at: int | None = None) -> Seat:
+def seat(vip: str, *, opened_at: int = 0, answered_at: int, broken_at: int | None = None) -> Seat:
     return Seat(
         vip=vip,
         service="shop",
-        opened_at=0,
+        opened_at=opened_at,
         answered_at=answered_at,
         broken_at=broken_at,
         why="" if broken_at is None else "reset",
@@ -30,24 +33,45 @@ def test_a_connection_through_a_vip_that_moved_must_be_answered_until_the_drain_
     lasted = seat("web", answered_at=DRAINED_AT + 1, broken_at=DRAINED_AT + 2)
     late_enough = seat("web", answered_at=DRAINED_AT - LAST_ANSWER_US, broken_at=DRAINED_AT)
     killed = seat("web", answered_at=DRAINED_AT - SECOND, broken_at=DRAINED_AT - SECOND + 1)
-    assert broken([lasted, late_enough], {"web"}, DRAINED_AT) == []
-    assert broken([lasted, killed], {"web"}, DRAINED_AT) == [
-        "1 of 2 connections through web did not last for the drain time: reset"
+    assert broken([lasted, late_enough], MOVES, DRAIN_US) == []
+    assert broken([lasted, killed], MOVES, DRAIN_US) == [
+        "1 of 2 connections through web broke within the drain time: reset"
     ]
 
 
-def test_a_connection_that_is_open_but_no_longer_answered_did_not_last() -> None:
-    starved = seat("web", answered_at=DRAINED_AT - SECOND)
-    assert broken([starved], {"web"}, DRAINED_AT) == [
-        "1 of 1 connections through web did not last for the drain time: not answered"
+def test_a_connection_that_was_opened_after_the_move_must_not_end() -> None:
+    before = seat("web", answered_at=DRAINED_AT, broken_at=DRAINED_AT)
+    after = seat(
+        "web", opened_at=MOVED_AT + 1, answered_at=DRAINED_AT + 2, broken_at=DRAINED_AT + 3
+    )
+    assert broken([before, after], MOVES, DRAIN_US) == [
+        "1 of 2 connections through web broke within the drain time: reset"
+    ]
+
+
+def test_each_move_drains_those_who_sat_down_before_it() -> None:
+    home_at = MOVED_AT + 3 * SECOND
+    moves = {"web": [MOVED_AT, home_at]}
+    before = seat("web", answered_at=DRAINED_AT, broken_at=DRAINED_AT)
+    between = seat(
+        "web",
+        opened_at=DRAINED_AT,
+        answered_at=home_at + DRAIN_US,
+        broken_at=home_at + DRAIN_US,
+    )
+    assert broken([before, between], moves, DRAIN_US) == []
+
+
+def test_where_nobody_sat_when_a_vip_moved_nothing_is_proved() -> None:
+    late = seat("web", opened_at=MOVED_AT + 1, answered_at=DRAINED_AT)
+    assert broken([late], MOVES, DRAIN_US) == [
+        "no connection was open through web when it moved: nothing is proved"
     ]
 
 
 def test_a_connection_through_another_vip_must_not_end_at_all() -> None:
     ended = seat("api", answered_at=DRAINED_AT + SECOND, broken_at=DRAINED_AT + SECOND)
-    assert broken([ended], {"web"}, DRAINED_AT) == [
-        "1 of 1 connections through api did not last: reset"
-    ]
+    assert broken([ended], MOVES, DRAIN_US) == ["1 of 1 connections through api broke: reset"]
 
 
 def test_what_becomes_of_connections_is_written_when_they_are_open_and_at_the_end(
@@ -79,6 +103,6 @@ def test_what_becomes_of_connections_is_written_when_they_are_open_and_at_the_en
     asyncio.run(run())
     over, seats = read(report)
     assert over
-    assert len(seats) == SEATS_EACH
+    assert len(seats) == SEATS_EACH + 1  # another for the one that broke
     assert [each.why for each in seats if each.broken_at is not None] == ["closed by the other end"]
     assert all(each.answers >= 2 for each in seats if each.broken_at is None)

@@ -74,6 +74,7 @@ class Drill(ABC):
     toll = Toll.NOTHING
     hold_us: Duration = 0  # how long the fault lasts beyond what Equipoise needs to handle it
     lasts_us: Duration = 0  # how long it lasts at least, counted from its beginning
+    proof_us: Duration = 0  # of that, what is left to prove that it is in force
 
     @abstractmethod
     def aims(self, cluster: Cluster) -> tuple[Aim, ...]:
@@ -95,8 +96,8 @@ class Drill(ABC):
     async def hold(self, scene: Scene, aim: Aim, injected: Injected) -> tuple[Step, ...]:
         """Let the fault last, once Equipoise has coped; return what was done meanwhile, if any."""
         del aim
-        over_at = max(scene.clock.now() + self.hold_us, injected.begin_at + self.lasts_us)
-        await scene.clock.sleep(max(over_at - scene.clock.now(), 0))
+        proof_at = injected.begin_at + self.lasts_us - self.proof_us
+        await scene.until_instant(max(scene.clock.now() + self.hold_us, proof_at))
         return ()
 
     @abstractmethod

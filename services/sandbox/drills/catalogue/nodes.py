@@ -36,6 +36,7 @@ class _Loss(Drill):
     """What all have in common: a node is hit, and must be there again as it was."""
 
     toll: Toll = Toll.TAKEOVER
+    proof_us: Duration = SECOND  # a frame that does not come is waited for
 
     def aims(self, cluster: Cluster) -> tuple[Aim, ...]:
         """Hit every node: each holds a VIP."""
