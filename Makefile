@@ -45,7 +45,7 @@ simulate: setup ## All cores together under seeded faults: SEEDS=1000 FROM=0 REP
 
 .PHONY: demo
 demo: setup ## Break a real cluster on this machine and watch it cope, until Ctrl-C (ONCE=1 make demo: and end)
-	@$(BIN)/equipoise sandbox --drill kill-instance --drill hang-instance --drill error-instance $(if $(ONCE),--once)
+	@$(BIN)/equipoise sandbox --drill kill-instance --drill kill-balancer --drill cut-node $(if $(ONCE),--once)
 
 .PHONY: bench
 bench: setup ## Measure what failures cost, and write docs/benchmarks.md (half an hour)

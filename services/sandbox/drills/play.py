@@ -24,6 +24,8 @@ from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 # What is measured happens in the first tenth of a second: nobody asks anything meanwhile.
 QUIET_US: Duration = 100 * MILLISECOND
+# What was so before the fault is seen as well: who answered for which VIP.
+BEFORE_US: Duration = 200 * MILLISECOND
 LOOK_EVERY_US: Duration = 50 * MILLISECOND
 
 
@@ -71,6 +73,7 @@ class Play:
         scene = self.scene
         known = {brief["id"] for brief in await scene.console.incidents()}
         begin_at = scene.clock.now()
+        await scene.clock.sleep(BEFORE_US)
         injected = await self.drill.inject(scene, self.aim)
         self.audience.injected(self.drill.words(self.aim), injected)
         name: str | None = None

@@ -36,6 +36,7 @@ from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 LOOK_EVERY_US: Duration = 100 * MILLISECOND
 FIT_WITHIN_US: Duration = 60 * SECOND
+EARLY_US: Duration = 100 * MILLISECOND  # a probe on its way when the fault came began before it
 LATE_EVENTS_US: Duration = 100 * MILLISECOND  # an incident's last lines, before it is explained
 
 
@@ -197,6 +198,7 @@ class Narrator:
     _choice: telling.Choice = field(default_factory=telling.Choice)
     _begin_wall_us: int | None = None
     _waiting_since: Instant | None = None
+    _heard: set[str] = field(default_factory=set)  # a console that was restarted says all again
 
     @property
     def _silent(self) -> bool:
@@ -211,9 +213,13 @@ class Narrator:
             await self.show.clock.sleep(LOOK_EVERY_US)
 
     def _tell(self, event: Event) -> None:
-        if self._begin_wall_us is None or not self._choice.tells(event):
+        begin_us = self._begin_wall_us
+        if begin_us is None or wall_us(event["time"]) < begin_us - EARLY_US:
             return
-        after_us = wall_us(event["time"]) - self._begin_wall_us
+        if event["id"] in self._heard or not self._choice.tells(event):
+            return
+        self._heard.add(event["id"])
+        after_us = wall_us(event["time"]) - begin_us
         screen = self.show.screen
         colour, width = screen.colour, screen.width
         screen.line(telling.event_line(event, after_us, colour=colour, width=width))
@@ -260,6 +266,7 @@ class Narrator:
         """Tell how it ended, and let the incident be explained."""
         self._begin_wall_us = None
         screen = self.show.screen
+        screen.lines(telling.steps_lines(played))
         screen.line(telling.verdict_line(played, colour=screen.colour))
         if played["incident"]:
             screen.line()

@@ -122,7 +122,7 @@ def verdict_line(play: DrillResult, *, colour: bool) -> str:
         f"{play['drill']}: {_requests(requests['sent'], requests['failed'])}"
         f"{_of_them_unsafe(requests['unsafe_failed'])}, "
         f"slowest {requests['slowest_ms']:.0f} ms, outage {play['outage_ms']:.0f} ms, "
-        f"{_of_vips(play)}"
+        f"{_of_vips(play)}{_of_healing(play)}"
         f"{'restored exactly' if play['restored'] else 'NOT restored'}"
     )
     return f"{painted(style, sign, colour=colour)} {text}"
@@ -139,6 +139,25 @@ def _of_vips(play: DrillResult) -> str:
     if (overlap := play["vip_overlap_ms"]) is not None:
         parts.append(f"VIP overlap {overlap:.0f} ms")
     return "".join(f"{part}, " for part in parts)
+
+
+def _of_healing(play: DrillResult) -> str:
+    """Say what the way back cost; nothing where it cost nothing."""
+    part = play["after_heal"]
+    if part is None or not (part["failed"] or part["vip_dark_ms"]):
+        return ""
+    dark = "" if part["vip_dark_ms"] is None else f"{part['vip_dark_ms']:.0f} ms dark, "
+    return f"of that {dark}{part['failed']} failed after it was healed, "
+
+
+def steps_lines(play: DrillResult) -> list[str]:
+    """Return what each part of a drill of several parts cost, a line each."""
+    width = max((len(step["program"]) for step in play["steps"]), default=0)
+    return [
+        f"{MARGIN}{step['program']:<{width}}  as before after {step['length_ms']:>6.0f} ms, "
+        f"VIPs dark {_number(step['vip_dark_ms'])} ms, {_requests(step['sent'], step['failed'])}"
+        for step in play["steps"]
+    ]
 
 
 def _of_them_unsafe(count: int) -> str:
