@@ -4,44 +4,36 @@ Half of these tests are about the drills themselves: a harness that cannot fail 
 """
 
 import json
-import os
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from math import sqrt
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Iterator
 
 import pytest
 
-from services.sandbox.audit import distribution
-from services.sandbox.control import SOCKET
 from services.sandbox.drills.catalogue import DRILLS
+from services.sandbox.drills.catalogue.balancers import HangBalancer
 from services.sandbox.drills.catalogue.drill import Aim, Injected
 from services.sandbox.drills.catalogue.instances import Hang, Kill
 from services.sandbox.drills.judgement import Toll
 from services.sandbox.drills.names import Name
 from services.sandbox.drills.play import Patience
 from services.sandbox.drills.scene import Scene
-from services.sandbox.parts import journal
 from services.sandbox.records import Record
 from services.sandbox.supervisor import Stage
 from shared.clock import SystemClock
 from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND
-from tests.e2e.drilling import played, until_ready_for_drills
+from tests.e2e.drilling import (
+    assert_share,
+    played,
+    records_of,
+    said,
+    until_ready_for_drills,
+)
 from tests.e2e.running import (
     Ran,
     RunningSandbox,
-    ended,
-    in_namespace,
-    launched,
-    namespace_of,
     ordinary_user,
     ran,
-    read_from,
     running_sandbox,
-    runtime_directory,
     wait_until,
 )
 
@@ -56,9 +48,6 @@ OF_PARTS = [
     if drill.opens_incident and drill.toll is not Toll.TAKEOVER
 ]
 PHASES = ["detect", "decide", "switch", "verify"]
-# How far a count may lie from what is expected, in standard deviations of fair chance. HAProxy
-# takes turns and is far more even; at 5, chance alone fails once in 1.7 million.
-DEVIATIONS_MAX = 5
 CLOCKS_APART_MS = 1.0  # the time of day and the monotonic clock are read one after the other
 
 
@@ -114,31 +103,6 @@ def test_without_a_fault_nothing_is_found(cluster: RunningSandbox) -> None:
     assert [record for record in records if not record.ok] == []
     assert said(cluster, "incidents")["incidents"] == []
     assert said(cluster, "rules")["differs"] is False
-
-
-def said(running: RunningSandbox, *words: str) -> Mapping[str, Any]:
-    """Return what the command line answers, as JSON."""
-    code, out, talk = running.equipoise(*words, "-o", "json")
-    assert code == 0, talk
-    answer: dict[str, Any] = json.loads(out)
-    return answer
-
-
-def assert_share(records: list[Record], service: str, shares: Mapping[str, float]) -> None:
-    """Hold the requests for a service against the shares, as closely as chance would lie."""
-    counts = distribution(records, service)
-    total = sum(counts.values())
-    assert total > 100, counts
-    for node, share in shares.items():
-        deviation = sqrt(total * share * (1 - share))
-        assert abs(counts.get(node, 0) - total * share) <= DEVIATIONS_MAX * deviation, counts
-
-
-def records_of(running: RunningSandbox, length_us: int) -> list[Record]:
-    """Return the requests of the next stretch of time."""
-    begin_at = SystemClock().now()
-    records = running.recorded_until(begin_at + length_us)
-    return [record for record in records if begin_at <= record.scheduled_at < begin_at + length_us]
 
 
 def test_requests_are_shared_as_originally_set_before_during_and_after(
@@ -265,126 +229,19 @@ def test_a_fault_that_was_not_there_makes_a_drill_fail(cluster: RunningSandbox) 
     assert play["restored"]
 
 
-def test_three_nodes_keep_weights_of_3_to_1_before_during_and_after_a_demonstration() -> None:
-    original = {"node-a": 3 / 5, "node-b": 1 / 5, "node-c": 1 / 5}
-    line = ("--nodes", "3", "--rate", "300", "--capacities", "300,100", "--drill", "error-instance")
-    with running_sandbox(*line) as running:
-        wait_until(lambda: "goes on running" in running.story(), "it stays", 60 * SECOND)
-        assert_story(running.story())
-        assert_share(records_of(running, 2 * SECOND), "shop", original)
-        running.control.hold("node-b/shop")
-        running.control.send("node-b/shop", "KILL")
-        wait_until(
-            lambda: said(running, "incidents")["incidents"][0]["state"] == "handled",
-            "the incident is handled",
-        )
-        during = records_of(running, SECOND)
-        assert_share(during, "shop", {"node-a": 3 / 4, "node-b": 0, "node-c": 1 / 4})
-        running.control.release("node-b/shop")
-        until_ready_for_drills(running)
-        assert_share(records_of(running, 2 * SECOND), "shop", original)
+def test_a_load_balancer_that_went_on_at_once_was_never_hung_and_its_drill_fails(
+    cluster: RunningSandbox,
+) -> None:
+    class Awake(HangBalancer):
+        async def inject(self, scene: Scene, aim: Aim) -> Injected:
+            injected = await super().inject(scene, aim)
+            await self.heal(scene, aim)
+            return injected
 
-
-def assert_story(story: str) -> None:
-    """Look for everything that a person is told."""
-    for part in (
-        "▶ shop on node-c answers 500 to everything",  # what was done to it
-        "▲ shop/node-c: home → suspect",  # what happened, a line each
-        "clients since the fault:",  # what clients felt
-        "✓ error-instance: ",
-        "Incident ",  # the explanation
-        "Restored  exactly",
-        " status -w",  # what to try
-        "Ctrl-C ends it",
-    ):
-        assert part in story, story
-
-
-def test_two_at_once_each_play_a_drill_and_only_one_has_done_an_order_twice() -> None:
-    line = ("--once", "-o", "json", "--rate", "100", "--drill", "planned-failover")
-    with (
-        runtime_directory() as runtime,
-        tempfile.TemporaryFile() as said_1,
-        tempfile.TemporaryFile() as said_2,
-        tempfile.TemporaryFile() as talk,
-        launched((*line, "--name", "one"), runtime, said_1, talk=talk) as first,
-        launched((*line, "--name", "two"), runtime, said_2, talk=talk) as second,
-    ):
-        order = plant_a_double(second, runtime / "equipoise" / "two", talk)
-        good, bad = ended(first, said_1, talk), ended(second, said_2, talk)
-    assert (good.code, json.loads(good.out)["findings"]) == (0, []), good.talk
-    assert bad.code == 1
-    assert json.loads(bad.out)["findings"] == [f"1 POSTs were done twice, such as {order}"]
-
-
-def plant_a_double(launcher: subprocess.Popen[bytes], folder: Path, talk: IO[bytes]) -> str:
-    """Write an order that one instance did into another's journal, as if both had done it."""
-    done, other = (journal(folder, node, "orders") for node in ("node-a", "node-b"))
-    wait_until(
-        lambda: launcher.poll() is not None or (done.exists() and done.stat().st_size > 64),
-        "orders are done",
-        60 * SECOND,
-    )
-    assert launcher.poll() is None, read_from(talk)
-    order = done.read_text().split()[0]
-    with other.open("a") as file:
-        file.write(f"{order}\n")
-    return order
-
-
-def test_killed_with_9_in_the_middle_of_a_drill_it_leaves_nothing() -> None:
-    with (
-        runtime_directory() as runtime,
-        tempfile.TemporaryFile() as said_here,
-        launched(("--drill", "hang-instance"), runtime, said_here) as launcher,
-    ):
-        wait_until(
-            lambda: "▶ kill -STOP" in read_from(said_here), "the drill has begun", 60 * SECOND
-        )
-        namespace = namespace_of(launcher)
-        assert len(in_namespace(namespace)) > 15
-        launcher.kill()
-        launcher.wait()
-        wait_until(lambda: not in_namespace(namespace), "no process is left")
-
-
-def test_whoever_reads_may_leave() -> None:
-    with runtime_directory() as runtime, tempfile.TemporaryFile() as talk:
-        inside, outside = os.pipe()
-        with (
-            os.fdopen(outside, "wb") as said_here,
-            launched(("--drill", "kill-instance"), runtime, said_here, talk=talk) as launcher,
-        ):
-            said_here.close()
-            os.read(inside, 1)
-            os.close(inside)
-            assert launcher.wait(60) == 141
-        assert "Traceback" not in read_from(talk)
-
-
-def test_interrupted_drills_are_no_success() -> None:
-    with (
-        runtime_directory() as runtime,
-        tempfile.TemporaryFile() as said_here,
-        launched(("--once",), runtime, said_here) as launcher,
-    ):
-        control = runtime / "equipoise" / "sandbox" / SOCKET
-        wait_until(control.exists, "it starts", 60 * SECOND)
-        launcher.terminate()
-        assert launcher.wait(20) == 130
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        (("--drill", "smoke"), "invalid choice: 'smoke'"),
-        (("--repeat", "3"), "are about drills"),
-        (("--once", "--repeat", "0"), "--repeat is 0"),
-        (("--once", "--rate", "0"), "need the whole cluster and clients"),
-        (("--once", "--only", "infrastructure"), "need the whole cluster and clients"),
-    ],
-)
-def test_senseless_wishes_for_drills_are_refused(line: tuple[str, ...], said: str) -> None:
-    result = ran(*line)
-    assert result.code == 2
-    assert said in result.talk
+    impatient = Patience(handled_us=SECOND, closed_us=20 * SECOND, restored_us=5 * SECOND)
+    play = played(cluster, Awake(), Aim(node="node-b"), impatient)
+    assert not play["ok"]
+    assert "no incident of node-b was opened within 1 s" in play["findings"]
+    assert "api did not answer elsewhere within 1 s" in play["findings"]
+    assert any("not stopped" in text for text in play["findings"]), play["findings"]
+    assert play["restored"]
