@@ -98,6 +98,8 @@ class NetlinkAddresses:
 
     async def places(self) -> Mapping[str, Place]:
         """Return every VIP's place, by its address."""
+        if self._forbidden:  # perhaps only because a starved machine took too long to say so
+            await self._try_capability()
         await self._look()
         found = places(self._vips.values(), self._links, self._presents)
         if not self._forbidden:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
@@ -232,6 +233,23 @@ def test_a_process_that_may_not_change_addresses_says_what_it_needs() -> None:
         bare = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
         said = host.command(*bare, sys.executable, "-m", __name__)
         assert said.count("CAP_NET_ADMIN") == 2  # the place is unfit, and so says a try
+
+
+def test_a_machine_that_was_too_starved_to_answer_is_asked_again() -> None:
+    async def starved() -> str:
+        addresses = NetlinkAddresses((WEB,))
+        # The loop stands still between the first question and its answer.
+        asyncio.get_running_loop().call_soon(threading.Event().wait, 1.1)
+        await addresses.open(lambda: None)
+        try:
+            return (await addresses.places())[WEB.address].unfit
+        finally:
+            await addresses.close()
+
+    with Hosts() as hosts:
+        host = hosts.host("a")
+        hosts.wire(host, "eth0", "lan", *NODE)
+        assert host.within(lambda: plainly(starved())) == ""
 
 
 def test_translated_connections_of_an_address_are_forgotten_and_no_others() -> None:
