@@ -152,6 +152,10 @@ class Applied:
     verify_us: Duration = 0
 
 
+DRIFT_OF_VIPS = "vip"  # stands where a service's name stands otherwise; the target is the VIP, or
+DRIFT_OF_GUARD = "guard"  # the guard of all of them
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """What is installed is not what was installed by us."""

@@ -42,7 +42,7 @@ from shared.instant import Instant
 from shared.messages.facts import InstanceState, Situation
 from shared.messages.health import Evidence, Heartbeat, Picture, Verdict
 from shared.messages.leases import ClaimSeen, Held, LeaseBeat
-from shared.messages.traffic import Applied, Drift, Measured, Refused, Stage
+from shared.messages.traffic import DRIFT_OF_VIPS, Applied, Drift, Measured, Refused, Stage
 
 
 def decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
@@ -220,7 +220,8 @@ def _drifted(state: State, drift: Drift) -> State:
     """Remember what somebody else changed, until it is repaired."""
     key = f"{drift.node}:{drift.service}/{drift.target}"
     drifts = {name: text for name, text in state.drifts.items() if name != key}
-    if not drift.repaired:
+    # What was removed of a VIP is in the words of the node that cannot hold it any more.
+    if not drift.repaired and drift.service != DRIFT_OF_VIPS:
         drifts[key] = (
             f"{drift.node} has {drift.service}/{drift.target} at {drift.installed}, wanted is "
             f"{drift.wanted}, changed by {drift.by}: left alone"

@@ -23,12 +23,14 @@ from services.arbiter.core.state import Say, State, Vip
 from shared.frozen import replace
 from shared.instant import SECOND, Duration, Instant, milliseconds
 from shared.messages.facts import VipChanged, VipMove
+from shared.messages.leases import NO_TERM
 from shared.messages.traffic import OverrideKind, Placement
 
 KEEPING_AWAY = (OverrideKind.MAINTENANCE, OverrideKind.FAILOVER)
 REASONS_MAX = 3  # a sentence lists so many nodes
 NEVER_HEARD_US: Duration = 3 * SECOND  # what a cluster that starts may take
 STARTING_US: Duration = SECOND  # what a switcher's start takes, several times over
+FIRST_START_US: Duration = 5 * SECOND  # where nobody has served yet: a load balancer's, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,9 @@ def lost(state: State, vip: str, now: Instant) -> str:
     if lessee.beat is None:
         return "its switcher was never heard" if now - since > NEVER_HEARD_US else ""
     words = unfit(state.ledger, lessee, vip)
+    here_us = now - max(since, state.vips[vip].since)
+    if words and was_never_up(state, vip) and here_us <= FIRST_START_US:
+        return ""
     if is_silent(lessee, now, since):
         if now - lessee.received_at <= lessee.length_us:
             return words or "its guard is not seen at work"
@@ -82,9 +87,23 @@ def lost(state: State, vip: str, now: Instant) -> str:
         return words or "it has released the address"
     # Who is just starting says so, and is waited for a little before others take over.
     is_new = not is_granted(state.ledger, vip, placement)
-    if is_new and now - max(since, state.vips[vip].since) <= STARTING_US:
+    if is_new and here_us <= STARTING_US:
         return ""
     return words
+
+
+def was_never_up(state: State, vip: str) -> bool:
+    """Whether nobody was ever answered through a VIP since the cluster began: nothing has failed.
+
+    A new switcher has given up the term that it found, which is no sign that it had the VIP.
+    """
+    placement = state.plan.vips[vip]
+    return (
+        placement.term[0] == state.ledger.epoch  # else an earlier arbiter had placed it
+        and state.vips[vip].answered == NO_TERM
+        and not placement.incidents
+        and state.members[placement.holder].incident is None
+    )
 
 
 def begins_anew(state: State, vip: str) -> bool:

@@ -43,6 +43,7 @@ from services.arbiter.core.placing import (
     moves,
     nobody,
     placed,
+    was_never_up,
     with_vip,
 )
 from services.arbiter.core.plans import Why, planned
@@ -215,7 +216,13 @@ def _taken_from(
     for vip in sorted(words):
         if vip not in to:
             state = _stuck(state, vip, PAUSED if state.paused else nobody(state, vip, now))
-    return _moved(state, holder, to, words[min(to)], now) if to else (state, ())
+    actions: Actions = ()
+    if first := {vip: node for vip, node in to.items() if was_never_up(state, vip)}:
+        state, actions = _begun_elsewhere(state, first, words[min(first)], now)
+    if lost_now := {vip: node for vip, node in to.items() if vip not in first}:
+        state, more = _moved(state, holder, lost_now, words[min(lost_now)], now)
+        actions = (*actions, *more)
+    return state, actions
 
 
 def _again(state: State, to: dict[str, str], now: Instant) -> tuple[State, Actions]:
@@ -223,7 +230,21 @@ def _again(state: State, to: dict[str, str], now: Instant) -> tuple[State, Actio
     reason = f"a new term for {', '.join(to)}: the switcher has given up the old one"
     name = incident_of(state, min(to))
     state = planned(state, (), Why(reason, name))
+    whys = {vip: state.vips[vip].reason for vip in to}
     state, facts = placed(state, Move(to=to, reason=reason, incident=name), now)
+    for vip, why in whys.items():  # why it is there has not changed
+        state = with_vip(state, replace(state.vips[vip], reason=why or reason))
+    state, orders = ordered(state, Failover, now)
+    return state, (*orders, *facts)
+
+
+def _begun_elsewhere(
+    state: State, to: dict[str, str], words: str, now: Instant
+) -> tuple[State, Actions]:
+    """Let VIPs begin where somebody is ready: no incident, what never was up has not failed."""
+    reason = f"{', '.join(sorted(to))} begins away from home: {words}"
+    state = planned(state, (), Why(reason, None))
+    state, facts = placed(state, Move(to=to, reason=reason, incident=None), now)
     state, orders = ordered(state, Failover, now)
     return state, (*orders, *facts)
 

@@ -38,6 +38,8 @@ from shared.messages.leases import ClaimSeen, Held, Holding
 from shared.messages.operator import OperatorRequest
 from shared.messages.table import BY_MESSAGE, PREFIX, Message
 from shared.messages.traffic import (
+    DRIFT_OF_GUARD,
+    DRIFT_OF_VIPS,
     Applied,
     Drain,
     Drift,
@@ -154,8 +156,7 @@ def _seen(message: Applied | Drift | Refused | Evidence) -> Line:
             return Line(
                 id="",
                 level="attention",
-                text=f"{message.service}/{message.target} is {message.installed} in the load "
-                f"balancer, wanted {message.wanted} (by {message.by}); {ending}",
+                text=f"{_drifted(message)} (by {message.by}); {ending}",
                 about=(message.service, message.target),
             )
         case Refused():
@@ -170,6 +171,15 @@ def _seen(message: Applied | Drift | Refused | Evidence) -> Line:
             return _evidence(message)
         case _:
             assert_never(message)
+
+
+def _drifted(drift: Drift) -> str:
+    found, wanted = drift.installed, drift.wanted
+    if drift.service != DRIFT_OF_VIPS:
+        return f"{drift.service}/{drift.target} is {found} in the load balancer, wanted {wanted}"
+    if drift.target == DRIFT_OF_GUARD:
+        return f"the guard of virtual IPs: {found}"
+    return f"VIP {drift.target}: {wanted} was found {found}"
 
 
 def _applied(applied: Applied) -> Line:

@@ -14,6 +14,9 @@
     it has lasted for a second.
 3.  A connection that ends is no death: HAProxy closes it at a reload. The next one tells.
 4.  The first answer of all is enough: whoever starts beside a working HAProxy finds it working.
+    Before it nobody is dead: HAProxy is refused until it has started.
+5.  What is normal is known after 16 answers. Until then, as in the bustle of a start, only a
+    silence of a second counts.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +34,7 @@ NORMAL_FORGETS = 32  # answers, until a slow one is two thirds forgotten
 SILENCES = 2
 LATE_US: Duration = 20 * MILLISECOND  # of our own timer
 SILENT_MAX_US: Duration = SECOND  # no starving lasts longer without an answer
+KNOWN = 16
 CLOSES = 3
 ANSWERS = 3
 
@@ -74,6 +78,8 @@ class Watch:
     silences: int = 0
     closes: int = 0
     answers: int = 0  # in a row
+    known: int = 0  # answers that say what is normal, since it was refused
+    has_answered: bool = False  # ever, to this process
 
     @property
     def timeout_us(self) -> Duration:
@@ -106,8 +112,8 @@ def judged(watch: Watch, finding: Finding) -> Watch:
                 fault = "dead: haproxy closes every connection without an answer"
             return replace(watch, fault=fault, closes=closes, silences=0, answers=0)
         case Refused():
-            fault = f"dead: {finding.why}"
-            return replace(watch, fault=fault, closes=0, silences=0, answers=0)
+            fault = f"{'dead' if watch.has_answered else 'not started'}: {finding.why}"
+            return replace(watch, fault=fault, closes=0, silences=0, answers=0, known=0)
         case _:
             assert_never(finding)
 
@@ -123,11 +129,14 @@ def _answered(watch: Watch, answered: Answered) -> Watch:
         silences=0,
         closes=0,
         answers=answers,
+        known=min(watch.known + 1, KNOWN),
+        has_answered=True,
     )
 
 
 def _silent(watch: Watch, silent: Silent) -> Watch:
-    if silent.late_us > LATE_US and silent.silent_us < SILENT_MAX_US:
+    is_doubtful = silent.late_us > LATE_US or (watch.has_answered and watch.known < KNOWN)
+    if is_doubtful and silent.silent_us < SILENT_MAX_US:
         return watch
     silences = watch.silences + 1
     fault = watch.fault

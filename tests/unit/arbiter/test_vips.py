@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from services.arbiter.core import wakes_at
 from services.arbiter.core.leases import bound_us, end_of
+from services.arbiter.core.placing import FIRST_START_US
 from services.arbiter.core.readiness import readiness
 from services.arbiter.core.situation import situation
 from services.arbiter.core.state import Tick
@@ -19,7 +20,7 @@ from shared.messages.facts import (
 from shared.messages.health import Heartbeat
 from shared.messages.leases import ClaimSeen, Grant, Held, Holding
 from shared.rules import Admission
-from tests.unit.arbiter.leasing import AT_HOME, LEASE_US, VipPlay, cluster_with
+from tests.unit.arbiter.leasing import AT_HOME, LEASE_US, Switcher, VipPlay, cluster_with
 
 A, B, C = "node-a", "node-b", "node-c"
 
@@ -137,6 +138,46 @@ def test_a_dead_load_balancer_gives_its_vip_away_at_once_and_nothing_else_moves(
         "home",
         "compare",
     ]
+
+
+def starting(node: str) -> VipPlay:
+    """Return a cluster whose load balancer on one node has not started yet."""
+    switcher = Switcher(node, balancer="not started: haproxy is not running")
+    return VipPlay(switchers={node: switcher})
+
+
+def test_a_load_balancer_that_starts_last_is_waited_for_and_is_no_incident() -> None:
+    play = starting(A)
+    play.pass_by(2 * SECOND)
+    assert play.held == {"web": None, "api": B}
+    play.switchers[A].balancer = ""
+    assert moved_after(play, A) <= 200 * MILLISECOND
+    assert play.changes() == []
+    assert not play.incidents(IncidentOpened)
+
+
+def test_a_vip_whose_home_does_not_start_begins_elsewhere_and_nothing_has_failed() -> None:
+    play = starting(A)
+    took = moved_after(play, B)
+    assert took <= FIRST_START_US
+    assert play.changes() == [("web", A, B)]
+    assert "begins away from home: load balancer not started" in play.belief().reason
+    play.switchers[A].balancer = ""
+    moved_after(play, A, within=40 * SECOND)
+    play.pass_by(SECOND)
+    assert not play.incidents(IncidentOpened)
+    play.switchers[A].balancer = "dead: haproxy is not running"
+    play.report(A)
+    assert len(play.incidents(IncidentOpened)) == 1
+
+
+def test_a_new_arbiter_takes_a_dead_load_balancer_for_a_failure_not_for_a_start() -> None:
+    play = VipPlay()
+    play.switchers[A].balancer = "dead: haproxy is not running"
+    play.switchers[A].give_up()
+    again = play.again()
+    moved_after(again, B)
+    assert len(again.incidents(IncidentOpened)) == 1
 
 
 def test_an_incident_is_handled_without_the_load_balancer_that_died_and_closed_only_with_it() -> (

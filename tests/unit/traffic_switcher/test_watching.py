@@ -5,6 +5,7 @@ from hypothesis import given, strategies as st
 from services.traffic_switcher.core.watching import (
     ANSWERS,
     CLOSES,
+    KNOWN,
     LATE_US,
     NORMAL_FORGETS,
     SILENT_MAX_US,
@@ -32,12 +33,26 @@ def after(*findings: Finding, watch: Watch | None = None) -> Watch:
     return watch
 
 
-SERVES = after(SOON)
+SERVES = after(*[SOON] * KNOWN)
 
 
 def test_nothing_is_believed_before_the_first_finding() -> None:
     assert Watch().fault is None
     assert SERVES.fault == ""
+
+
+def test_who_never_answered_has_not_started_and_is_not_dead() -> None:
+    starting = after(GONE, GONE)
+    assert starting.fault == "not started: haproxy is not running"
+    assert after(SOON, Closed(), GONE, watch=starting).fault == "dead: haproxy is not running"
+
+
+def test_in_the_bustle_of_a_start_only_a_silence_of_a_second_is_a_hang() -> None:
+    young = after(*[SOON] * ANSWERS)
+    assert after(*[SILENT] * 5, watch=young).fault == ""
+    assert after(*[Silent(SILENT_MAX_US, 0)] * 2, watch=young).fault != ""
+    again = after(Closed(), GONE, *[SOON] * ANSWERS, watch=SERVES)
+    assert after(*[SILENT] * 5, watch=again).fault == ""
 
 
 def test_a_connection_that_ends_and_is_refused_is_a_death() -> None:
@@ -82,7 +97,8 @@ def test_it_serves_again_after_three_answers_in_a_row() -> None:
     for hung in (after(SILENT, SILENT, watch=SERVES), after(GONE)):
         assert after(*[SOON] * (ANSWERS - 1), watch=hung).fault == hung.fault
         assert after(*[SOON] * ANSWERS, watch=hung).fault == ""
-        assert after(SOON, SOON, SILENT, SOON, watch=hung).fault == hung.fault
+    hung = after(SILENT, SILENT, watch=SERVES)
+    assert after(SOON, SOON, SILENT, SOON, watch=hung).fault == hung.fault
 
 
 def test_the_timeout_follows_what_is_normal_and_forgets_slowly() -> None:
@@ -106,4 +122,5 @@ def test_the_timeout_follows_what_is_normal_and_forgets_slowly() -> None:
 def test_whatever_is_found_the_timeout_keeps_its_bounds(findings: list[Finding]) -> None:
     found = after(*findings)
     assert TIMEOUT_SHORTEST_US <= found.timeout_us <= TIMEOUT_LONGEST_US
-    assert found.fault is None or found.fault == "" or found.fault.startswith(("dead: ", "hung: "))
+    faults = ("dead: ", "hung: ", "not started: ")
+    assert found.fault is None or found.fault == "" or found.fault.startswith(faults)

@@ -30,10 +30,9 @@ from services.traffic_switcher.core.places import Place
 from services.traffic_switcher.core.state import Say
 from shared.frozen import replace
 from shared.instant import Duration, Instant
-from shared.messages.traffic import Drift
+from shared.messages.traffic import DRIFT_OF_GUARD, DRIFT_OF_VIPS, Drift
 
 SOMEBODY = "someone else"
-KIND = "vip"  # what drifted, where a service's name stands otherwise
 
 
 def unfit(state: State, vip: Vip) -> str:
@@ -88,11 +87,13 @@ def broken(state: State, detail: str, now: Instant) -> Decided:
     if state.guard or state.standing:
         return state, ()
     repairs = _recent(state.repairs, now)
-    drift = _drift(state, "guard", ("the guard of virtual IPs", detail))
+    drift = _drift(state, DRIFT_OF_GUARD, ("the guard of virtual IPs", detail))
     if len(repairs) < REPAIRS_MAX:
         return replace(state, standing=True, repairs=(*repairs, now)), (Stand(), Say(drift))
     given_up = replace(
-        state, guard=_at_war("the guard is removed", detail), stand_at=now + LEFT_ALONE_US
+        state,
+        guard=_at_war("the guard is removed", detail, "nft monitor"),
+        stand_at=now + LEFT_ALONE_US,
     )
     return given_up, (Say(replace(drift, repaired=False)),)
 
@@ -111,7 +112,9 @@ def shown(state: State, rests: Mapping[str, Duration], now: Instant) -> Decided:
             actions += (CloseGuard(name), Say(drift))
         elif _was_closed(vip, now) and name not in rests:
             drift = _drift(state, name, ("open", "closed"))
-            state, is_repaired = _repaired(state, name, "the lease is removed", now)
+            state, is_repaired = _repaired(
+                state, name, ("the lease is removed", "nft monitor"), now
+            )
             actions.append(Say(replace(drift, repaired=is_repaired)))
             if is_repaired:
                 ends[name] = vip.ends_at
@@ -167,7 +170,9 @@ def _was_removed(vip: Vip, place: Place, began_at: Instant) -> bool:
 
 def _put_back(state: State, name: str, now: Instant) -> Decided:
     drift = _drift(state, name, ("its address", "removed"))
-    state, is_repaired = _repaired(state, name, "its address is removed", now)
+    state, is_repaired = _repaired(
+        state, name, ("its address is removed", "ip monitor address"), now
+    )
     said = Say(replace(drift, repaired=is_repaired))
     if not is_repaired:
         return state, (said,)
@@ -178,13 +183,14 @@ def _put_back(state: State, name: str, now: Instant) -> Decided:
 # -- repairs ---------------------------------------------------------------------------------
 
 
-def _repaired(state: State, name: str, what: str, now: Instant) -> tuple[State, bool]:
+def _repaired(state: State, name: str, fault: tuple[str, str], now: Instant) -> tuple[State, bool]:
     """Count a repair; too many, and the VIP is left alone for a while."""
+    what, watch = fault
     vip = state.vips[name]
     repairs = _recent(vip.repairs, now)
     if len(repairs) < REPAIRS_MAX:
         return with_vip(state, name, replace(vip, repairs=(*repairs, now))), True
-    trouble = _at_war(what, SOMEBODY)
+    trouble = _at_war(what, SOMEBODY, watch)
     given_up = replace(vip, trouble=trouble, trouble_until=now + LEFT_ALONE_US)
     return with_vip(state, name, given_up), False
 
@@ -193,15 +199,15 @@ def _recent(repairs: tuple[Instant, ...], now: Instant) -> tuple[Instant, ...]:
     return tuple(at for at in repairs if now - at < REPAIRS_WINDOW_US)
 
 
-def _at_war(what: str, by: str) -> str:
-    return f"{what} again and again ({by}): left alone for a minute; find out who does it"
+def _at_war(what: str, by: str, watch: str) -> str:
+    return f"{what} again and again ({by}): left alone for a minute; find out who does it ({watch})"
 
 
 def _drift(state: State, target: str, difference: tuple[str, str]) -> Drift:
     wanted, installed = difference
     return Drift(
         node=state.node,
-        service=KIND,
+        service=DRIFT_OF_VIPS,
         target=target,
         wanted=wanted,
         installed=installed[:200],
