@@ -40,25 +40,27 @@ class Excuse:
     toll: Toll
     fault_at: Instant
     covered_at: Instant  # when the fault was made up for
+    healed_at: Instant  # when it ended: the way back is planned, and costs nothing
     dark: Mapping[str, Sequence[Span]]  # by VIP
 
     @classmethod
     def of(
-        cls, toll: Toll, fault_at: Instant, switched_us: Duration | None, watched: Watched | None
+        cls, toll: Toll, lasted: Span, switched_us: Duration | None, watched: Watched | None
     ) -> Self:
-        """Return the excuse for a fault that was made at an instant."""
+        """Return the excuse for a fault that lasted from an instant to another."""
         elsewhere = watched.elsewhere_us.values() if watched is not None else ()
         lengths = [length for length in (switched_us, *elsewhere) if length is not None]
         return cls(
             toll=toll,
-            fault_at=fault_at,
-            covered_at=fault_at + max(lengths, default=0),
+            fault_at=lasted.begin_at,
+            covered_at=lasted.begin_at + max(lengths, default=0),
+            healed_at=lasted.end_at,
             dark=watched.dark if watched is not None else {},
         )
 
     def covers(self, record: Record) -> bool:
         """Return whether nobody could have answered a request."""
-        if self.toll is Toll.NOTHING:
+        if self.toll is Toll.NOTHING or record.scheduled_at >= self.healed_at:
             return False
         if any(
             record.scheduled_at < span.end_at + EDGE_US
@@ -114,7 +116,10 @@ def doubts(watched: Watched | None) -> list[str]:
     """Say what observers saw of the virtual IPs that must not be, and what they did not see."""
     if watched is None:
         return []
-    found = [overlap.text for overlap in watched.overlaps[:OVERLAPS_TOLD_MAX]]
-    if more := len(watched.overlaps) - len(found):
-        found.append(f"and {more} times more")
+    found = []
+    for eyes in ("guards", "wire"):
+        seen = [overlap.text for overlap in watched.overlaps if overlap.seen_by == eyes]
+        found += seen[:OVERLAPS_TOLD_MAX]
+        if len(seen) > OVERLAPS_TOLD_MAX:
+            found.append(f"and {len(seen) - OVERLAPS_TOLD_MAX} times more")
     return [*found, *(f"not observed: {text}" for text in watched.unobserved)]

@@ -203,7 +203,8 @@ class Play:
         incident = None if name is None else await scene.console.incident(name)
         watched = await scene.observers.take(end_at, injected.begin_at)
         switched = switched_us(incident, injected.begin_wall_us)
-        excuse = Excuse.of(self.drill.toll, injected.begin_at, switched, watched)
+        lasted = Span(injected.begin_at, times.healed_at)
+        excuse = Excuse.of(self.drill.toll, lasted, switched, watched)
 
         def stretch(begin_at: Instant, end_at: Instant, program: str = "") -> Stretch:
             return Stretch.of(program, Span(begin_at, end_at), records, watched)
