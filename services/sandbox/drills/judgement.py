@@ -40,27 +40,29 @@ class Excuse:
     toll: Toll
     fault_at: Instant
     covered_at: Instant  # when the fault was made up for
-    healed_at: Instant  # when it ended: the way back is planned, and costs nothing
     dark: Mapping[str, Sequence[Span]]  # by VIP
 
     @classmethod
     def of(
         cls, toll: Toll, lasted: Span, switched_us: Duration | None, watched: Watched | None
     ) -> Self:
-        """Return the excuse for a fault that lasted from an instant to another."""
+        """Return the excuse for a fault; what moved after its end was not moved because of it."""
         elsewhere = watched.elsewhere_us.values() if watched is not None else ()
-        lengths = [length for length in (switched_us, *elsewhere) if length is not None]
+        lengths = [
+            length
+            for length in (switched_us, *elsewhere)
+            if length is not None and length <= lasted.length_us
+        ]
         return cls(
             toll=toll,
             fault_at=lasted.begin_at,
             covered_at=lasted.begin_at + max(lengths, default=0),
-            healed_at=lasted.end_at,
             dark=watched.dark if watched is not None else {},
         )
 
     def covers(self, record: Record) -> bool:
         """Return whether nobody could have answered a request."""
-        if self.toll is Toll.NOTHING or record.scheduled_at >= self.healed_at:
+        if self.toll is Toll.NOTHING:
             return False
         if any(
             record.scheduled_at < span.end_at + EDGE_US
