@@ -27,7 +27,7 @@ class Toll(Enum):
     """Which safe requests a drill may cost: what no system could answer."""
 
     NOTHING = auto()
-    DARKNESS = auto()  # those under way while nobody answered for their VIP
+    DARKNESS = auto()  # those under way while nobody answered for their VIP, or when it moved
     # and those that were due between the fault and the moment at which all of its VIPs answered
     # elsewhere and its instances were out of every load balancer
     TAKEOVER = auto()
@@ -40,7 +40,7 @@ class Excuse:
     toll: Toll
     fault_at: Instant
     covered_at: Instant  # when the fault was made up for
-    dark: Mapping[str, Sequence[Span]]  # by VIP
+    dark: Mapping[str, Sequence[Span]]  # by VIP; a move in no time is a span without length
 
     @classmethod
     def of(
@@ -57,7 +57,7 @@ class Excuse:
             toll=toll,
             fault_at=lasted.begin_at,
             covered_at=lasted.begin_at + max(lengths, default=0),
-            dark=watched.dark if watched is not None else {},
+            dark={} if watched is None else _gaps(watched),
         )
 
     def covers(self, record: Record) -> bool:
@@ -79,6 +79,14 @@ class Excuse:
     def excused(self, records: Iterable[Record]) -> int:
         """Count the safe requests that failed and could not but fail."""
         return sum(record.safe and not record.ok and self.covers(record) for record in records)
+
+
+def _gaps(watched: Watched) -> Mapping[str, Sequence[Span]]:
+    """Return when each VIP was dark or moved: what was under way then had nobody to end it."""
+    return {
+        vip: (*spans, *(Span(at, at) for at in watched.moved_at.get(vip, ())))
+        for vip, spans in watched.dark.items()
+    }
 
 
 def losses(summary: Summary, audit: OrdersAudit, excused: int = 0) -> list[str]:

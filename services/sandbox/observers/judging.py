@@ -16,7 +16,7 @@ events and answers at all. Else nothing is claimed, and it is said what was miss
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, groupby, pairwise
 from typing import NamedTuple
 
@@ -68,6 +68,7 @@ class Watched:
     overlaps: tuple[Overlap, ...]
     dark: Mapping[str, tuple[Span, ...]]  # by VIP
     elsewhere_us: Mapping[str, Duration | None]  # after the fault, until another node answered
+    moved_at: Mapping[str, tuple[Instant, ...]] = field(default_factory=dict)  # by VIP
 
     @property
     def dark_us(self) -> Mapping[str, Duration]:
@@ -125,6 +126,7 @@ def judge(observations: Iterable[Observation], window: Window) -> Watched:
         elsewhere_us={
             vip: elsewhere(questions, window.fault_at) for vip, questions in by_vip.items()
         },
+        moved_at={vip: moves(questions) for vip, questions in by_vip.items()},
     )
 
 

@@ -1,5 +1,7 @@
 """What excuses a request that failed, and what does not."""
 
+from dataclasses import replace
+
 from services.sandbox.drills.judgement import EDGE_US, Excuse, Toll
 from services.sandbox.observers.judging import Span
 from services.sandbox.records import Method, Record, Result
@@ -57,6 +59,13 @@ def test_until_all_was_taken_over_a_lost_node_may_cost_requests_at_any_vip() -> 
     found = excuse(Toll.TAKEOVER, covered_ms=1_500)
     assert found.excused([failed(990, 20, place="api"), failed(1_499, 50, place="api")]) == 2
     assert found.excused([failed(1_501, 50, place="api"), failed(900, 99, place="api")]) == 0
+
+
+def test_what_was_under_way_when_its_vip_moved_in_no_time_is_excused() -> None:
+    moved = replace(watched(dark_ms=0), moved_at={"web": (2_000 * MILLISECOND,)})
+    found = Excuse.of(Toll.DARKNESS, Span(FAULT_AT, FAULT_AT), None, moved)
+    asked = [failed(1_995, 50), failed(1_995, 50, place="api"), failed(2_021, 50)]
+    assert [found.excused([each]) for each in asked] == [1, 0, 0]
 
 
 def test_a_post_that_failed_needs_no_excuse() -> None:
