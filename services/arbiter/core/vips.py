@@ -132,7 +132,8 @@ def claimed(state: State, claim: ClaimSeen, now: Instant) -> State:
         return state
     text = (
         f"{claim.vip}: {claim.hardware} on {claim.interface} of {claim.node} claims its address "
-        f"too, {claim.seen} times so far: find out whose that is"
+        f"too (seen so often: {claim.seen}): find the machine with that hardware address, and take "
+        f"the address from it"
     )
     return with_vip(state, replace(vip, claim=text, claimed_at=now))
 

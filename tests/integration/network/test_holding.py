@@ -25,7 +25,7 @@ from shared.instant import MILLISECOND, SECOND, Instant
 from shared.log import Logger, as_text
 from shared.messages.leases import Grant, Held, Holding, LeaseBeat, Term
 from shared.messages.table import Message
-from shared.messages.traffic import Failover, Placement, Plan
+from shared.messages.traffic import Applied, Failover, Placement, Plan
 from shared.rules import original
 from shared.settings.load import load
 from tests.integration.haproxy import Haproxy, Instance, programs
@@ -48,6 +48,7 @@ nodes:
 bus: {{servers: ["{bus}"]}}
 vips:
   web: {{address: 10.1.0.200/24, home: node-a}}
+  far: {{address: 10.9.0.200/24, home: node-b}}
 services:
   shop: {{listen: 8080, port: 9080, probe: {{http: /}}}}
 """
@@ -68,7 +69,7 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     _publishing: set[asyncio.Task[bool]] = field(default_factory=set)
 
-    def start(self) -> None:
+    def start(self, *prefix: str) -> None:
         """Start the switcher."""
         environ = {
             **os.environ,
@@ -81,7 +82,7 @@ class Node:
         }
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.traffic_switcher"],
+                [*prefix, sys.executable, "-m", "services.traffic_switcher"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -293,5 +294,62 @@ def test_a_plan_for_another_node_takes_the_vip_away_and_a_new_term_brings_it_bac
         it.given = (1, 4)
         await it.held(Holding.ANSWERED, (1, 4))
         assert await it.connects()
+
+    play(test)
+
+
+def test_without_the_capability_the_services_go_on_and_every_vip_says_what_is_missing() -> None:
+    async def test(it: Node) -> None:
+        process = it.process
+        assert process is not None
+        it.signal(signal.SIGKILL)
+        process.wait()
+        it.beat = None
+        it.start("setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-all", "--")
+        await it.until(lambda: it.beat is not None and not it.beat.balancer)
+        mend = "give it CAP_NET_ADMIN, or run it as root"
+        await it.until(lambda: it.beat is not None and mend in it.beat.vips["web"].unfit)
+        it.given = (1, 3)
+        await it.command((1, 3))
+
+        def installed() -> bool:
+            return any(isinstance(m, Applied) and m.sequence == 3 for m in it.said)
+
+        await it.until(installed)  # what needs no capability is done
+        assert not await it.connects()
+
+    play(test)
+
+
+def test_a_vip_outside_every_subnet_says_so_and_the_others_are_held() -> None:
+    async def test(it: Node) -> None:
+        await it.until(lambda: it.beat is not None and it.beat.vips["far"].unfit != "")
+        assert it.beat is not None
+        far = it.beat.vips["far"].unfit
+        assert far.startswith(
+            "no interface here has an address in 10.9.0.0/24: give one an address"
+        )
+        assert "vips.far.interface" in far
+        assert it.beat.vips["web"].unfit == ""
+        assert await it.connects()
+
+    play(test)
+
+
+def test_an_address_that_is_configured_no_more_goes_away_and_so_does_its_guard() -> None:
+    async def test(it: Node) -> None:
+        process = it.process
+        assert process is not None
+        it.signal(signal.SIGKILL)  # it cleans nothing up
+        process.wait()
+        path = it.directory / "equipoise.yaml"
+        path.write_text(
+            path.read_text().replace("web: {address: 10.1.0.200", "new: {address: 10.1.0.201")
+        )
+        it.beat = None
+        it.start()
+        await it.until(lambda: it.beat is not None and list(it.beat.vips) == ["far", "new"])
+        await it.until(lambda: not it.has_address)
+        assert not await it.connects()
 
     play(test)

@@ -1,0 +1,268 @@
+"""What others do to a node's addresses, rule sets, wires and disks: repaired, or said, never a war.
+
+One sandbox for all, in this order: what leaves a node shunned for a minute comes last.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from services.sandbox.network import hardware
+from services.sandbox.observers.judging import Overlap, Window, judge
+from services.sandbox.observers.observations import Asked, Reader
+from services.sandbox.parts import OBSERVATIONS
+from services.sandbox.supervisor import Stage
+from shared.clock import SystemClock
+from shared.instant import SECOND, Duration
+from tests.e2e.running import RunningSandbox, running_sandbox, wait_until
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(240)]
+
+WITHIN_US: Duration = 20 * SECOND  # for what takes a fraction of a second: the machine may be busy
+HOME = {"web": "node-a", "api": "node-b"}
+WEB, API = "10.78.0.201", "10.78.0.202"
+A, B = "10.78.0.11", "10.78.0.12"
+FOREIGN = """
+table inet admin {
+  set friends { type ipv4_addr; elements = { 10.78.0.202, 192.0.2.1 }; }
+  chain input {
+    type filter hook input priority 0; policy accept;
+    ip saddr @friends counter
+  }
+}
+table arp admin {
+  chain out { type filter hook output priority 5; policy accept; }
+}
+"""
+# The machine that runs the tests need not have the program `nft`.
+NFT = """
+import ctypes, sys
+nft = ctypes.CDLL("libnftables.so.1")
+nft.nft_ctx_new.restype = ctypes.c_void_p
+nft.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
+context = ctypes.c_void_p(nft.nft_ctx_new(0))
+nft.nft_ctx_buffer_output(context)
+nft.nft_ctx_output_set_flags(context, 1 << 2)  # without counts
+code = nft.nft_run_cmd_from_buffer(context, sys.argv[1].encode())
+print(nft.nft_ctx_get_output_buffer(context).decode())
+sys.exit(-code)
+"""
+CLAIM = """
+import socket, sys
+ours, address = bytes.fromhex("020000bad001"), socket.inet_aton(sys.argv[1])
+frame = b"\\xff" * 6 + ours + bytes.fromhex("08060001080006040001") + ours + address
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(("probe0", 0))
+wire.send(frame + bytes(6) + address)
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    with running_sandbox("--rate", "100") as running:
+        yield running
+
+
+def run(running: RunningSandbox, member: str, *command: str) -> str:
+    """Do something on a member as its administrator would."""
+    code, out, complaints = running.control.run(member, list(command))
+    assert code == 0, f"{command}: {out}{complaints}"
+    return out
+
+
+def nft(running: RunningSandbox, member: str, text: str) -> str:
+    tools = json.loads((running.folder / "sandbox.json").read_bytes())["tools"]
+    return run(running, member, str(tools["python"]), "-c", NFT, text)
+
+
+def theirs(running: RunningSandbox) -> str:
+    """Return the tables of somebody else."""
+    return "".join(
+        nft(running, "node-b", f"list table {family} admin") for family in ("inet", "arp")
+    )
+
+
+def status(running: RunningSandbox) -> dict[str, Any]:
+    code, out, complaints = running.equipoise("status", "-o", "json")
+    assert code in (0, 1), complaints
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def holders(running: RunningSandbox) -> dict[str, str | None]:
+    """Return who holds what, of what is answered."""
+    return {vip["name"]: vip["holder"] for vip in status(running)["vips"] if vip["state"] == "held"}
+
+
+def alarms(running: RunningSandbox) -> str:
+    """Return all that `equipoise status` says, in a line."""
+    return " ".join(running.equipoise("status")[1].split())
+
+
+def events(running: RunningSandbox) -> str:
+    return running.equipoise("events")[1]
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    wait_until(holds, what, WITHIN_US)
+
+
+def until_home(running: RunningSandbox) -> None:
+    try:
+        until(lambda: holders(running) == HOME, "both VIPs are home")
+    except AssertionError as late:
+        raise AssertionError(f"{late}: {alarms(running)}") from None
+
+
+def has(running: RunningSandbox, member: str, address: str) -> bool:
+    return f"inet {address}/" in run(running, member, "ip", "-4", "address", "show")
+
+
+@contextmanager
+def one_holder_at_most(running: RunningSandbox) -> Iterator[None]:
+    """See from outside that nothing is held by two while something is done."""
+    begin_at = SystemClock().now()
+    yield
+    end_at = SystemClock().now()
+    assert overlaps(running, begin_at, end_at) == ()
+
+
+def overlaps(running: RunningSandbox, begin_at: int, end_at: int) -> tuple[Overlap, ...]:
+    path = running.folder / OBSERVATIONS
+    found: list[Any] = []
+
+    def complete() -> bool:
+        found[:] = Reader(path).read()
+        return any(isinstance(x, Asked) and x.at > end_at for x in found)
+
+    until(complete, "the observers have seen it all")
+    window = Window(
+        begin_at=begin_at,
+        end_at=end_at,
+        fault_at=begin_at,
+        nodes=("node-a", "node-b"),
+        vips=tuple(HOME),
+    )
+    return judge(found, window).overlaps
+
+
+def test_a_cluster_that_starts_opens_no_incident(sandbox: RunningSandbox) -> None:
+    until_home(sandbox)
+    code, out, _ = sandbox.equipoise("incidents", "-o", "json")
+    assert code == 0
+    # A machine that starves at the start may have others: a lease that ran out, a hung process.
+    causes = [incident["cause"] for incident in json.loads(out)["incidents"]]
+    assert not [cause for cause in causes if "not started" in cause or "dead" in cause], causes
+
+
+def test_a_foreign_claim_alarms_and_the_holder_claims_its_address_back(
+    sandbox: RunningSandbox,
+) -> None:
+    tools = json.loads((sandbox.folder / "sandbox.json").read_bytes())["tools"]
+    run(sandbox, "client", str(tools["python"]), "-c", CLAIM, WEB)
+
+    def known() -> str:
+        return run(sandbox, "client", "ip", "neighbour", "show", WEB, "dev", "eth0")
+
+    wait_until(lambda: hardware(A) in known(), "clients know the holder again", 3 * SECOND)
+    until(lambda: "02:00:00:ba:d0:01 on eth1 of node-a" in alarms(sandbox), "it is said")
+    assert "find the machine" in alarms(sandbox)
+    assert "somebody else claims web" in events(sandbox)
+    assert holders(sandbox) == HOME
+
+
+def test_a_flushed_rule_set_is_made_anew_and_never_are_there_two_holders(
+    sandbox: RunningSandbox,
+) -> None:
+    def stands(member: str) -> bool:
+        return API in nft(sandbox, member, "list ruleset") or member == "node-a"
+
+    with one_holder_at_most(sandbox):
+        for member in ("node-a", "node-b"):
+            nft(sandbox, member, "flush ruleset")
+        for member in ("node-a", "node-b"):
+            until(
+                lambda member=member: "table inet equipoise" in nft(sandbox, member, "list tables"),  # type: ignore[misc]
+                f"the guard of {member} stands again",
+            )
+        until(lambda: stands("node-b"), "what is leased is open again")
+    assert "the guard of virtual IPs: table inet equipoise was removed" in events(sandbox)
+    until_home(sandbox)
+    nft(sandbox, "node-b", FOREIGN)
+
+
+def test_a_strangers_address_is_named_and_left_alone(sandbox: RunningSandbox) -> None:
+    run(sandbox, "node-a", "ip", "address", "add", f"{API}/24", "dev", "eth1")
+    mend = f"remove it (ip address delete {API}/24 dev eth1)"
+    with one_holder_at_most(sandbox):
+        until(lambda: mend in alarms(sandbox), "it is said what it is and how to mend it")
+        assert holders(sandbox) == HOME
+        assert has(sandbox, "node-a", API)  # it is not ours to remove
+    run(sandbox, "node-a", "ip", "address", "delete", f"{API}/24", "dev", "eth1")
+    until(lambda: mend not in alarms(sandbox), "it is over")
+
+
+def test_an_interface_that_comes_back_under_another_name_has_the_vip_again(
+    sandbox: RunningSandbox,
+) -> None:
+    steps = "ip link set eth1 down && ip link set eth1 name wan0 && ip link set wan0 up"
+    with one_holder_at_most(sandbox):
+        run(sandbox, "node-b", "sh", "-c", steps)
+        until(lambda: "has no carrier: mend its cable" in events(sandbox), "it is given up")
+        until_home(sandbox)
+    assert f"{API}/32" in run(sandbox, "node-b", "ip", "address", "show", "wan0")
+
+
+def test_what_cannot_be_persisted_is_not_said_and_the_lease_runs_out(
+    sandbox: RunningSandbox,
+) -> None:
+    state = str(sandbox.folder / "node-b" / "state")
+    steps = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"'
+    run(sandbox, "node-b", "sh", "-c", steps, state)
+    said = events(sandbox).count("released api")
+    with one_holder_at_most(sandbox):
+        run(sandbox, "node-b", "ip", "address", "add", f"{API}/24", "dev", "wan0")
+        until(lambda: holders(sandbox).get("api") == "node-a", "the lease has run out")
+        assert events(sandbox).count("released api") == said
+    until(lambda: "Read-only file system" in alarms(sandbox), "the disk is named")
+    run(sandbox, "node-b", "ip", "address", "delete", f"{API}/24", "dev", "wan0")
+    run(sandbox, "node-b", "umount", state)
+    until(lambda: events(sandbox).count("released api") > said, "the release is said late")
+    until_home(sandbox)
+    until(lambda: "Read-only" not in alarms(sandbox), "the disk is well again")
+
+
+def test_somebody_who_removes_an_address_in_a_loop_gets_three_repairs_and_an_alarm(
+    sandbox: RunningSandbox,
+) -> None:
+    until_home(sandbox)
+    with one_holder_at_most(sandbox):
+        for _ in range(4):
+            until(lambda: has(sandbox, "node-a", WEB), "the address is there")
+            run(sandbox, "node-a", "ip", "address", "flush", "to", f"{WEB}/32")
+        until(lambda: holders(sandbox).get("web") == "node-b", "it is given to another")
+    told = events(sandbox)
+    assert told.count("VIP web: its address was found removed (by someone else); repaired") == 3
+    assert "left as it is" in told
+    assert "find out who does it (ip monitor address)" in alarms(sandbox)
+
+
+def test_tables_of_others_are_as_they_were_after_a_holder_was_stopped(
+    sandbox: RunningSandbox,
+) -> None:
+    switcher = "node-b/traffic_switcher"
+    before = theirs(sandbox)
+    sandbox.control.hold(switcher)
+    with one_holder_at_most(sandbox):
+        sandbox.control.send(switcher, "TERM")
+        sandbox.control.until_stage(switcher, Stage.HELD, WITHIN_US)
+        until(lambda: holders(sandbox).get("api") == "node-a", "api has moved")
+        assert not has(sandbox, "node-b", API)
+    sandbox.control.release(switcher)
+    sandbox.control.until_ready(WITHIN_US, [switcher])
+    until(lambda: holders(sandbox).get("api") == "node-b", "api is home")
+    assert theirs(sandbox) == before
+    assert "10.78.0.202, 192.0.2.1" in before
