@@ -29,6 +29,7 @@ from shared.instant import SECOND
 from shared.log import Libraries, Log, Logger, Writer, as_json, as_text
 from shared.settings import Settings
 from shared.telemetry import Recorder, Telemetry, start
+from shared.urgency import hurry
 
 CONFIG_DEFAULT = "/etc/equipoise/equipoise.yaml"
 # Orderly stops take milliseconds; supervisors kill after 10 s, and a stop that hangs must say so.
@@ -74,18 +75,20 @@ class Base:
         self.log.info("ready", boot_id=self.boot_id, **fields)
 
 
-def run(
+def run(  # noqa: PLR0913 - two that all give, and keywords that few do
     program: str,
     main: Main,
     *,
     meanwhile: Meanwhile | None = None,
+    urgent: bool = False,
     environ: Mapping[str, str] = os.environ,
     load: Load | None = None,
 ) -> NoReturn:
     """Run a service until it is done, asked to stop, or cannot go on; ends the process.
 
     `main` begins when the bus is there; `meanwhile`, for who must answer even so, at once. It runs
-    beside `main` until the service stops, and its failure is the service's.
+    beside `main` until the service stops, and its failure is the service's. An `urgent` service
+    asks to be run before ordinary programs: one that leases or their absence are judged by.
     """
     settings = _settings_or_exit(program, environ, load)
     clock = SystemClock()
@@ -93,6 +96,8 @@ def run(
     logging.getLogger().handlers = [Libraries(log)]
     for warning in settings.warnings:
         log.warning("configuration", text=warning)
+    if urgent:
+        log.info("scheduling", urgency=hurry())
     process = _Process(program, settings, clock, log)
     code = _code_of(lambda: _loop(process.run(main, meanwhile, environ)), log)
     writer.close()

@@ -10,4 +10,4 @@ async def main(base: Base) -> None:
 
 
 if __name__ == "__main__":
-    run("arbiter", main)
+    run("arbiter", main, urgent=True)

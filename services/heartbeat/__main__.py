@@ -33,4 +33,4 @@ class Program:
 
 if __name__ == "__main__":
     program = Program()
-    run("heartbeat", program.main, meanwhile=program.beat)
+    run("heartbeat", program.main, meanwhile=program.beat, urgent=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from services.sandbox.network import WITNESS, vips
-from services.sandbox.options import Options, Weak
+from services.sandbox.options import Options, Profile, Weak
 
 BUS_PORT = 4222
 TRACES_PORT = 4318
@@ -66,8 +66,13 @@ def cluster_file(
 
 
 def _heartbeat(options: Options) -> dict[str, object]:
-    """Return a lease so long that what is done in its second half cannot be missed."""
-    return {"heartbeat": {"lease": "800ms"}} if options.weak is Weak.NO_LEASE_WAIT else {}
+    """Return how often members beat, and how long leases are; nothing where that is the default."""
+    if options.weak is Weak.NO_LEASE_WAIT:
+        # So long that what is done in its second half cannot be missed.
+        return {"heartbeat": {"lease": "800ms"}}
+    if options.profile is Profile.FAST:
+        return {"heartbeat": {"profile": options.profile.value}}
+    return {}
 
 
 def _vips(options: Options, nodes: Sequence[str]) -> dict[str, object]:

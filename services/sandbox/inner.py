@@ -20,7 +20,7 @@ from services.sandbox.drills.names import Name
 from services.sandbox.faults import Faults
 from services.sandbox.machine import Tools
 from services.sandbox.network import CLIENT, GATE, WITNESS, Network, client_side, hardware, vips
-from services.sandbox.options import Extent, Options, Output, Weak
+from services.sandbox.options import Extent, Options, Output, Profile, Weak
 from services.sandbox.parts import CLIENT_PLAN, OBSERVER_PLAN, Parts
 from services.sandbox.relay import carrier
 from services.sandbox.supervisor import Supervisor
@@ -61,6 +61,7 @@ class Orders:
         options: dict[str, Any] = content["options"]
         options["capacities"] = tuple(options["capacities"])
         options["extent"] = Extent(options["extent"])
+        options["profile"] = Profile(options["profile"])
         options["weak"] = Weak(options["weak"]) if options["weak"] else None
         options["output"] = Output(options["output"])
         options["drills"] = tuple(Name(name) for name in options["drills"])

@@ -34,6 +34,13 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Profile(StrEnum):
+    """How soon silence is acted on: what `heartbeat.profile` of equipoise.yaml says."""
+
+    DEFAULT = "default"
+    FAST = "fast"
+
+
 class Weak(StrEnum):
     """A safety that is taken out, to prove that its lack is seen."""
 
@@ -54,6 +61,7 @@ class Options:
     keep_logs: Path | None = None
     ipv6: bool = False
     extent: Extent = Extent.EVERYTHING
+    profile: Profile = Profile.DEFAULT
     weak: Weak | None = None
     drills: tuple[Name, ...] = ()
     once: bool = False  # play drills (all, if none is named), and end
@@ -169,11 +177,18 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--ipv6", action="store_true", help="a third virtual IP, with an IPv6 address"
     )
+    parser.add_argument(
+        "--profile",
+        choices=[each.value for each in Profile],
+        default=Profile.DEFAULT.value,
+        help="how soon silence is acted on (default: default)",
+    )
     parser.add_argument("--weak", choices=[each.value for each in Weak], help=argparse.SUPPRESS)
     _add_drills(parser)
     found = parser.parse_args(arguments)
     typed = {
         "extent": Extent(found.extent),
+        "profile": Profile(found.profile),
         "weak": Weak(found.weak) if found.weak else None,
         "output": Output(found.output),
         "drills": tuple(Name(name) for name in found.drills),

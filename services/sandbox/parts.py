@@ -17,6 +17,8 @@ READY = Says(re.compile(rb'"event": ?"ready"'))  # a line of JSON, of a service 
 BUS_READY = Says(re.compile(rb"Server is ready"))
 NODE_SERVICES = ("heartbeat", "health_probe", "traffic_switcher", "console")
 INFRASTRUCTURE = ("nats", "haproxy", *(service.name for service in SERVICES))
+# What leases and their judges wait for; our own services ask for it themselves.
+PREFERRED = ("nats", "haproxy")
 WITNESS_SERVICES = ("heartbeat", "arbiter", "console")
 RECORDS = "requests.bin"
 CLIENT_PLAN = "client.json"
@@ -127,6 +129,7 @@ class Parts:
             sign=sign,
             needs=needs,
             ends_last=name in INFRASTRUCTURE,
+            is_preferred=name in PREFERRED,
         )
 
     def _environ(self, member: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ from services.sandbox.errors import SandboxError
 from shared.clock import Clock
 from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.urgency import NICE
 
 BACKOFF_MIN_US: Duration = 100 * MILLISECOND
 BACKOFF_MAX_US: Duration = 1 * SECOND
@@ -83,6 +85,7 @@ class Program:
     sign: Says | Answers
     needs: Path | None = None  # a file that somebody else makes
     ends_last: bool = False  # others would take its end for a failure and report it
+    is_preferred: bool = False  # before others, where this user may decide that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +171,8 @@ class Keeper:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self.program.is_preferred:
+            _prefer(self._process.pid)
         self._enter(Stage.STARTING)
 
     async def _until_ready(self, dead: asyncio.Task[int]) -> Instant | None:
@@ -360,6 +365,12 @@ def _tell(keeper: Keeper, number: signal.Signals) -> None:
         keeper.send(number, everyone=True)
     except ProcessLookupError:
         return
+
+
+def _prefer(pid: int) -> None:
+    """Let a program run before ordinary ones, as the units of systemd do on real machines."""
+    with suppress(PermissionError, ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICE)
 
 
 def _lateness(late: Sequence[Keeper], within_us: Duration) -> str:

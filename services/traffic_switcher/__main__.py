@@ -56,4 +56,4 @@ def _make(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    run("traffic_switcher", main)
+    run("traffic_switcher", main, urgent=True)

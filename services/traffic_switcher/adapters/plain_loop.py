@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from services.traffic_switcher.adapters.ports import Addresses, Place
 from shared.instant import Duration
+from shared.urgency import hurry
 
 Answer = TypeVar("Answer")
 
@@ -31,6 +32,9 @@ class OnPlainLoop:
             # It must not hold up the end of the process: what it waits for is the kernel.
             self._thread = Thread(target=self._loop.run_forever, name="netlink", daemon=True)
             self._thread.start()
+            # Within a thread of an ordinary program's rank, taking an address would wait for what
+            # burns processors, and keep the interpreter's lock from the loop that renews leases.
+            hurry()
         await self._there(self._addresses.open(lambda: _call(callers, changed)))
 
     async def places(self) -> Mapping[str, Place]:

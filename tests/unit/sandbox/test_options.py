@@ -7,7 +7,7 @@ import pytest
 from services.sandbox.inner import Orders
 from services.sandbox.machine import Tools
 from services.sandbox.network import addresses, node_names
-from services.sandbox.options import Extent, Options, Weak, parse
+from services.sandbox.options import Extent, Options, Profile, Weak, parse
 from shared.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def test_without_options_it_is_two_nodes_with_everything() -> None:
 def test_options_are_read() -> None:
     line = (
         "--nodes 3 --capacities 300,100 --rate 0 --name x-1 --haproxy /usr/sbin/haproxy "
-        "--otlp http://127.0.0.1:4318 --only infrastructure --keep-logs logs"
+        "--otlp http://127.0.0.1:4318 --only infrastructure --keep-logs logs --profile fast"
     )
     options = parse(line.split())
     assert options == Options(
@@ -31,6 +31,7 @@ def test_options_are_read() -> None:
         otlp="http://127.0.0.1:4318",
         keep_logs=Path("logs"),
         extent=Extent.INFRASTRUCTURE,
+        profile=Profile.FAST,
     )
 
 
