@@ -17,6 +17,11 @@ def description() -> str:
     )
 
 
+def cores() -> int:
+    """Return how many processors there are."""
+    return os.cpu_count() or 1
+
+
 def load() -> float:
     """Return how busy the machine was in the last minute, before we began."""
     return os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""Distributions as small pictures: how many of all measurements were made within a time."""
+"""Small pictures: how many of all measurements were made within a time, and how one went."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -86,3 +86,37 @@ def _one(name: str, ordered: Sequence[float], end: float, number: int) -> list[s
         f"<path d='M{x} {y - 4}h18' stroke='{colour}' stroke-width='3'/>",
         f"<text x='{x + 24}' y='{y}' {STYLE}>{escape(name)}, n={len(ordered)}</text>",
     ]
+
+
+def course(title: str, what: str, points: Sequence[tuple[float, float]]) -> str:
+    """Return an SVG of one figure over time: seconds to the right, its value upwards."""
+    last = max((at for at, _ in points), default=1.0)
+    high = max((value for _, value in points), default=1.0)
+    step, rise = tick_step(last), tick_step(high)
+    top = rise * (high // rise + 1)
+    parts = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' role='img'>",
+        f"<title>{escape(title)}</title>",
+        f"<rect width='{WIDTH}' height='{HEIGHT}' fill='#fff'/>",
+        f"<text x='{LEFT}' y='18' {STYLE}>{escape(title)}</text>",
+    ]
+    for number in range(int(top / rise) + 1):
+        y = _y(number * rise / top)
+        parts.append(f"<path d='M{LEFT} {y}H{WIDTH - RIGHT}' stroke='#ccc'/>")
+        at = f"x='{LEFT - 6}' y='{y + 4}' text-anchor='end'"
+        parts.append(f"<text {at} {STYLE}>{number * rise:g}</text>")
+    for number in range(int(last / step) + 1):
+        at = f"x='{_x(number * step, last)}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'"
+        parts.append(f"<text {at} {STYLE}>{number * step:g}</text>")
+    path = "L".join(f"{_x(at, last)} {_y(value / top)}" for at, value in points)
+    at = f"x='{WIDTH - RIGHT}' y='{HEIGHT - BOTTOM + 32}' text-anchor='end'"
+    return "\n".join(
+        (
+            *parts,
+            f"<text {at} {STYLE}>seconds</text>",
+            f"<text x='{LEFT}' y='{HEIGHT - 10}' {STYLE}>{escape(what)}</text>",
+            *([f"<path d='M{path}' fill='none' stroke='{COLOURS[0]}' stroke-width='2'/>"] * bool(points)),
+            "</svg>",
+            "",
+        )
+    )
