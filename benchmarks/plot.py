@@ -108,14 +108,15 @@ def course(title: str, what: str, points: Sequence[tuple[float, float]]) -> str:
     for number in range(int(last / step) + 1):
         at = f"x='{_x(number * step, last)}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'"
         parts.append(f"<text {at} {STYLE}>{number * step:g}</text>")
-    path = "L".join(f"{_x(at, last)} {_y(value / top)}" for at, value in points)
+    line = "L".join(f"{_x(at, last)} {_y(value / top)}" for at, value in points)
+    line = f"<path d='M{line}' fill='none' stroke='{COLOURS[0]}' stroke-width='2'/>"
     at = f"x='{WIDTH - RIGHT}' y='{HEIGHT - BOTTOM + 32}' text-anchor='end'"
     return "\n".join(
         (
             *parts,
             f"<text {at} {STYLE}>seconds</text>",
             f"<text x='{LEFT}' y='{HEIGHT - 10}' {STYLE}>{escape(what)}</text>",
-            *([f"<path d='M{path}' fill='none' stroke='{COLOURS[0]}' stroke-width='2'/>"] * bool(points)),
+            *([line] if points else []),
             "</svg>",
             "",
         )

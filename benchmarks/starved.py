@@ -103,9 +103,7 @@ async def _sample(console: Console, seen: Seen, at_s: float) -> None:
         seen.leases_ms.append((round(at_s, 1), max(lengths) / MILLISECOND))
 
 
-def _judge(
-    seen: Seen, observed: Sequence[Observation], begin_at: Instant, end_at: Instant
-) -> None:
+def _judge(seen: Seen, observed: Sequence[Observation], begin_at: Instant, end_at: Instant) -> None:
     asked = [each for each in observed if isinstance(each, Asked) and each.at >= begin_at]
     vips = tuple(sorted({each.vip for each in asked}))
     nodes = tuple(sorted({each.node for each in observed if not isinstance(each, Asked)}))
@@ -174,7 +172,7 @@ def part(seen: Seen, folder: Path) -> Part:
             (
                 f"{BURNERS} programs that never rest beside a cluster and its clients ({RATE} "
                 f"requests/s) for {seen.minutes:g} minutes (n = 1): `python -m benchmarks.starved "
-                f"--minutes {seen.minutes:g}`. Nothing fails, so whatever moves does so for nothing."
+                f"--minutes {seen.minutes:g}`. Nothing fails: what moves does so for nothing."
             ),
             table(("what", "seen"), rows),
             f"![leases over time]({PICTURES}/{NAME}.svg)",

@@ -22,6 +22,7 @@ from shared.instant import SECOND, Duration, Instant
 
 QUESTION = b"GET / HTTP/1.1\r\nHost: alive\r\n\r\n"
 END = b"\r\n\r\n"
+PRESSURE = Path("/proc/pressure/cpu")  # Linux 4.20 and later, unless it was switched off
 ANSWER_MAX = 4_096  # octets; it has 40
 
 
@@ -33,6 +34,7 @@ class HaproxyWatch:
         self._clock = clock
         self._connection: socket.socket | None = None
         self._asked_at: Instant | None = None  # and not answered yet
+        self._starved_us: Duration = 0  # the kernel's count, when that was
         self._heard = b""
 
     async def run(self, changed: Callable[[str], None]) -> None:
@@ -65,7 +67,7 @@ class HaproxyWatch:
                 if watch.answers and await self._is_closed_within(watch.pause_us):
                     return self._closed()
                 await asyncio.get_running_loop().sock_sendall(self._connection, QUESTION)
-                self._asked_at = self._clock.now()
+                self._asked_at, self._starved_us = self._clock.now(), starved_us()
             return await self._listen(watch.timeout_us)
         except OSError:  # reset, or closed before we asked
             return self._closed()
@@ -82,7 +84,11 @@ class HaproxyWatch:
                     self._heard += chunk
         except TimeoutError:
             now = self._clock.now()
-            return Silent(silent_us=now - self._asked_at, late_us=max(now - due_at, 0))
+            return Silent(
+                silent_us=now - self._asked_at,
+                late_us=max(now - due_at, 0),
+                starved_us=starved_us() - self._starved_us,
+            )
         took_us = self._clock.now() - self._asked_at
         self._asked_at, self._heard = None, b""
         return Answered(took_us)
@@ -117,6 +123,18 @@ class HaproxyWatch:
         if self._connection is not None:
             self._connection.close()
         self._connection, self._asked_at, self._heard = None, None, b""
+
+
+def starved_us() -> Duration:
+    """Return for how long, ever, some program had to wait for a processor; 0: not counted here.
+
+    Of the whole machine, as `some … total=` in the kernel's words (`man 7 proc`, pressure).
+    """
+    try:
+        some = PRESSURE.read_text().partition("\n")[0]
+    except OSError:
+        return 0
+    return int(some.rpartition("total=")[2] or 0)
 
 
 def _why(error: OSError) -> str:

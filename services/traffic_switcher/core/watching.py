@@ -10,8 +10,9 @@
 
 1.  The time-out is a multiple of what was normal lately, between 50 and 200 ms: on a starved
     machine everybody is slow, and answers that come late raise it.
-2.  A silence that we may have slept through ourselves is not counted (our timer was late), unless
-    it has lasted for a second.
+2.  A silence that we may have slept through ourselves is not counted (our timer was late), nor one
+    in which programs waited for a processor nearly all the time: we are run before others where
+    that is allowed, so that our own timer says nothing of theirs. A second is counted always.
 3.  A connection that ends is no death: HAProxy closes it at a reload. The next one tells.
 4.  The first answer of all is enough: whoever starts beside a working HAProxy finds it working.
     Before it nobody is dead: HAProxy is refused until it has started.
@@ -33,6 +34,9 @@ NORMAL_MAX_US: Duration = TIMEOUT_LONGEST_US // NORMAL_TIMES  # more has no effe
 NORMAL_FORGETS = 32  # answers, until a slow one is two thirds forgotten
 SILENCES = 2
 LATE_US: Duration = 20 * MILLISECOND  # of our own timer
+# Of a silence, in per cent, in which some program waited for a processor: where there was hardly
+# a moment without, the load balancer may have been the one that waited.
+STARVED_PERCENT = 90
 SILENT_MAX_US: Duration = SECOND  # no starving lasts longer without an answer
 KNOWN = 16
 CLOSES = 3
@@ -52,6 +56,7 @@ class Silent:
 
     silent_us: Duration  # since it was asked
     late_us: Duration  # how late we were to notice
+    starved_us: Duration = 0  # for how much of it some program waited for a processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,9 @@ def _answered(watch: Watch, answered: Answered) -> Watch:
 
 
 def _silent(watch: Watch, silent: Silent) -> Watch:
-    is_doubtful = silent.late_us > LATE_US or (watch.has_answered and watch.known < KNOWN)
+    was_starved = silent.starved_us * 100 > silent.silent_us * STARVED_PERCENT
+    is_new = watch.has_answered and watch.known < KNOWN
+    is_doubtful = silent.late_us > LATE_US or was_starved or is_new
     if is_doubtful and silent.silent_us < SILENT_MAX_US:
         return watch
     silences = watch.silences + 1

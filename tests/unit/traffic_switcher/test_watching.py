@@ -124,3 +124,15 @@ def test_whatever_is_found_the_timeout_keeps_its_bounds(findings: list[Finding])
     assert TIMEOUT_SHORTEST_US <= found.timeout_us <= TIMEOUT_LONGEST_US
     faults = ("dead: ", "hung: ", "not started: ")
     assert found.fault is None or found.fault == "" or found.fault.startswith(faults)
+
+
+def test_a_starved_machine_hangs_nothing_for_a_second() -> None:
+    starved = Silent(200 * MILLISECOND, 0, starved_us=195 * MILLISECOND)
+    assert after(*[starved] * 4, watch=SERVES).fault == ""
+    busy = Silent(200 * MILLISECOND, 0, starved_us=120 * MILLISECOND)
+    assert after(busy, busy, watch=SERVES).fault != ""
+
+
+def test_a_second_without_an_answer_is_a_hang_however_starved() -> None:
+    starved = Silent(SILENT_MAX_US, 0, starved_us=SILENT_MAX_US)
+    assert after(starved, starved, watch=SERVES).fault != ""
