@@ -1,38 +1,82 @@
-"""`make bench`: measure everything, and write docs/benchmarks.md. `--quick` only tries it out."""
+"""`make bench`: measure everything, and write docs/benchmarks.md. `--quick` only tries it out.
+
+`--only NAME` (several times: several) measures some parts and keeps what is remembered of the
+others; `--count N` plays their drills so often (of the part `starved`: for so many minutes).
+"""
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from benchmarks import commands, decide, idle, machine, plot
+from benchmarks import commands, decide, idle, machine, plot, starved
 from benchmarks.document import (
+    HUNG_BALANCER_MS,
+    IN_SILENCE,
+    KILLED_BALANCER_MS,
     NOTICED_MS,
+    SILENCE_MS,
     SWITCHED_P50_MS,
     Drilled,
-    Measured,
+    commands_part,
+    decided_part,
     document,
+    drilled_part,
+    idle_part,
 )
+from benchmarks.parts import PICTURES, Part, saved
 from benchmarks.sandboxes import ROOT, drills
 from services.sandbox.drills.names import Name
+from services.sandbox.options import Profile
 
 RATE = 1_000  # requests/s, of the drills
-# How often each is played, and in a quick run. A p99 needs a hundred.
-PLAYS = {
-    Name.KILL_INSTANCE: (100, 3),
-    Name.HANG_INSTANCE: (100, 3),
-    Name.ERROR_INSTANCE: (20, 2),
-    Name.PLANNED_FAILOVER: (20, 2),
-    Name.KILL_SWITCHER_MEANWHILE: (12, 2),
-    Name.KILL_ARBITER_MEANWHILE: (12, 2),
-}
-IDLE_S = (30, 3)
-STATUSES = (20, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Plays:
+    """A drill, and how often it is played: a p99 needs a hundred."""
+
+    drill: Name
+    count: int
+    profile: Profile = Profile.DEFAULT
+
+    @property
+    def part(self) -> str:
+        """What its part is called."""
+        return Drilled.called(self.drill, self.profile)
+
+
+DRILLS = (
+    Plays(Name.KILL_INSTANCE, 100),
+    Plays(Name.HANG_INSTANCE, 100),
+    Plays(Name.ERROR_INSTANCE, 20),
+    *(Plays(name, 20, profile) for name in IN_SILENCE for profile in Profile),
+    Plays(Name.KILL_BALANCER, 20),
+    Plays(Name.HANG_BALANCER, 20),
+    Plays(Name.PLANNED_FAILOVER, 20),
+    Plays(Name.KILL_SWITCHER_MEANWHILE, 12),
+    Plays(Name.KILL_ARBITER_MEANWHILE, 12),
+    Plays(Name.RESTART_EVERYTHING, 2),
+)
+QUICK = 2  # plays of each
+IDLE_S, IDLE_QUICK_S = 30, 3
+STATUSES = 20
+STARVED_MINUTES, STARVED_QUICK_MINUTES = 10.0, 0.5
+MOVED = ("vip_moved_ms", "VIP answers elsewhere")
 PLOTTED = {
-    Name.KILL_INSTANCE: ("switched_ms", "switched and read back", SWITCHED_P50_MS),
-    Name.HANG_INSTANCE: ("noticed_ms", "noticed", NOTICED_MS),
+    Name.KILL_INSTANCE: ("switched_ms", "switched and read back"),
+    Name.HANG_INSTANCE: ("noticed_ms", "noticed"),
+    **dict.fromkeys((*IN_SILENCE, Name.KILL_BALANCER, Name.HANG_BALANCER), MOVED),
+}
+LIMITS_MS = {
+    Name.KILL_INSTANCE: SWITCHED_P50_MS,
+    Name.HANG_INSTANCE: NOTICED_MS,
+    Name.KILL_BALANCER: KILLED_BALANCER_MS,
+    Name.HANG_BALANCER: HUNG_BALANCER_MS,
 }
 
 
@@ -41,54 +85,52 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def measure(*, quick: bool) -> Measured:
-    """Measure everything, what needs the quietest machine first."""
+def measures(folder: Path, *, quick: bool, count: int | None) -> Mapping[str, Callable[[], Part]]:
+    """Return how each part is measured, in the order of the document's chapters."""
+    minutes = float(count or (STARVED_QUICK_MINUTES if quick else STARVED_MINUTES))
+    idle_s = IDLE_QUICK_S if quick else IDLE_S
+    found: dict[str, Callable[[], Part]] = {}
+    for plays in DRILLS:
+        repeat = count or (QUICK if quick else plays.count)
+        found[plays.part] = partial(_drill, plays, repeat, folder)
+    found[starved.NAME] = lambda: starved.part(starved.measure(minutes), folder)
+    found["decide"] = lambda: decided_part(decide.rows())
+    found["idle"] = lambda: idle_part(idle.measure(idle_s), idle_s)
+    found["commands"] = lambda: commands_part(commands.status_ms(QUICK if quick else STATUSES))
+    return found
+
+
+def _drill(plays: Plays, repeat: int, folder: Path) -> Part:
+    is_default = plays.profile is Profile.DEFAULT
+    more = () if is_default else ("--profile", plays.profile.value)
+    report, command = drills(plays.drill, repeat, RATE, *more)
+    drilled = Drilled(name=plays.drill, report=report, command=command, profile=plays.profile)
+    return drilled_part(drilled, _picture(drilled, folder))
+
+
+def _picture(drilled: Drilled, folder: Path) -> str | None:
+    """Draw how long it took; return the picture's place beside the document."""
+    if drilled.name not in PLOTTED:
+        return None
+    figure, words = PLOTTED[drilled.name]
+    limit_ms = LIMITS_MS.get(drilled.name, SILENCE_MS[drilled.profile])
+    series = {words: drilled.values(figure), "slowest safe answer": drilled.values("slowest_ms")}
+    series = {what: values for what, values in series.items() if values}
+    if not series:
+        return None
+    picture = folder / PICTURES / f"{drilled.title}.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{drilled.title} at {drilled.report['rate']} requests/s"
+    picture.write_text(plot.distributions(title, series, limit_ms))
+    return f"{PICTURES}/{picture.name}"
+
+
+def measured(measure: Callable[[], Part]) -> Part:
+    """Measure one part, and note on what."""
     load, begin = machine.load(), monotonic()
-    say("deciding")
-    decided = decide.rows()
-    say("idle")
-    idle_s = IDLE_S[quick]
-    costs = idle.measure(idle_s)
-    say("equipoise status")
-    statuses = commands.status_ms(STATUSES[quick])
-    drilled = []
-    for name, counts in PLAYS.items():
-        say(f"{name}, {counts[quick]} times")
-        report, command = drills(name, counts[quick], RATE)
-        drilled.append(Drilled(name=name, report=report, command=command))
-    return Measured(
-        machine=machine.description(),
-        load=load,
-        took_s=monotonic() - begin,
-        quick=quick,
-        decided=decided,
-        drilled=drilled,
-        idle=costs,
-        idle_s=idle_s,
-        status_ms=statuses,
-    )
-
-
-def write(measured: Measured, folder: Path) -> Path:
-    """Write the document and its pictures."""
-    pictures = folder / "benchmarks"
-    pictures.mkdir(parents=True, exist_ok=True)
-    plots = {}
-    for drilled in measured.drilled:
-        if drilled.name not in PLOTTED:
-            continue
-        figure, words, budget_ms = PLOTTED[drilled.name]
-        series = {
-            words: drilled.values(figure),
-            "slowest safe answer": [x["requests"]["slowest_ms"] for x in drilled.report["drills"]],
-        }
-        title = f"{drilled.name} at {drilled.report['rate']} requests/s"
-        picture = pictures / f"{drilled.name}.svg"
-        picture.write_text(plot.distributions(title, series, budget_ms))
-        plots[drilled.name] = f"benchmarks/{picture.name}"
-    path = folder / "benchmarks.md"
-    path.write_text(document(measured, plots))
-    return path
+    part = measure()
+    part.machine, part.load, part.took_s = machine.description(), load, monotonic() - begin
+    return part
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,9 +138,18 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="a few of each, written elsewhere")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: docs)")
+    names = list(measures(ROOT, quick=False, count=None))
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="a part")
+    parser.add_argument("--count", type=int, metavar="N", help="plays of a drill (or minutes)")
     options = parser.parse_args(arguments)
     folder = options.to or (Path(tempfile.mkdtemp()) if options.quick else ROOT / "docs")
-    say(f"{write(measure(quick=options.quick), folder)} is written")
+    ways = measures(folder, quick=options.quick, count=options.count)
+    for name in options.only or names:
+        say(name)
+        measured(ways[name]).save(folder)
+        # After every part, so that what was measured is there if a later one cannot be.
+        (folder / "benchmarks.md").write_text(document(saved(folder, names)))
+    say(f"{folder / 'benchmarks.md'} is written")
     return 0
 
 

@@ -6,7 +6,7 @@ The document is put together from all that there are.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,7 +26,6 @@ class Part:
     machine: str = ""
     load: float = 0.0  # average, before it began
     took_s: float = 0.0
-    commands: Sequence[str] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
         """Remember it."""

@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from benchmarks.plot import distributions, tick_step
+from benchmarks.plot import course, distributions, tick_step
 
 
 def test_a_picture_is_well_formed_and_small() -> None:
@@ -27,3 +27,14 @@ def test_every_measurement_is_a_step_and_the_last_reaches_the_top() -> None:
 
 def test_ticks_are_round_and_few() -> None:
     assert [tick_step(longest) for longest in (3, 15, 60, 150, 1_200)] == [1, 2, 10, 20, 200]
+
+
+def test_a_course_goes_from_the_first_to_the_last() -> None:
+    picture = course("leases", "ms", [(0, 200), (30, 1_000), (60, 250)])
+    ElementTree.fromstring(picture)
+    (path,) = (line for line in picture.splitlines() if "fill='none'" in line)
+    assert path.count("L") == 2
+
+
+def test_a_course_of_nothing_is_still_a_picture() -> None:
+    ElementTree.fromstring(course("leases", "ms", []))
