@@ -98,7 +98,8 @@ async def _sample(console: Console, seen: Seen, at_s: float) -> None:
     except DrillError:
         seen.unanswered += 1
         return
-    lengths = [node["lease_us"] for node in status["nodes"] if node["lease_us"] is not None]
+    nodes = [each for each in status["nodes"] if each["role"] == "node"]
+    lengths = [each["lease_us"] for each in nodes if each["lease_us"] is not None]
     if lengths:
         seen.leases_ms.append((round(at_s, 1), max(lengths) / MILLISECOND))
 
