@@ -30,7 +30,7 @@ def brief(incident: Incident, wall_us: int) -> IncidentBrief:
         service=incident.service,
         node=incident.node,
         cause=incident.cause,
-        sentence=incident.sentence,
+        sentence=_sentence(incident),
         began=moment(incident.began_wall_us),
         closed=None if closed is None else moment(closed),
         age_us=max(0, wall_us - incident.began_wall_us),
@@ -38,6 +38,14 @@ def brief(incident: Incident, wall_us: int) -> IncidentBrief:
         requests=incident.cost.requests,
         failed=incident.cost.failed,
     )
+
+
+def _sentence(incident: Incident) -> str:
+    """Return what happened, and where it goes on if it was a sign of something greater."""
+    if not incident.merged_into:
+        return incident.sentence
+    into = short(incident.merged_into)
+    return f"{incident.sentence}; it was part of incident {into}: equipoise explain {into}"
 
 
 def listed(state: State, wall_us: int, *, limit: int = INCIDENTS_MAX) -> Incidents:

@@ -107,6 +107,33 @@ def told(message: Message) -> str:
             ),
         ),
         (
+            Drift(
+                node="node-a",
+                service="vip",
+                target="web",
+                wanted="its address",
+                installed="removed",
+                repaired=False,
+                by="someone else",
+            ),
+            "attention: VIP web: its address was found removed (by someone else); left as it is",
+        ),
+        (
+            Drift(
+                node="node-a",
+                service="vip",
+                target="guard",
+                wanted="the guard of virtual IPs",
+                installed="table inet equipoise was removed by somebody else",
+                repaired=True,
+                by="someone else",
+            ),
+            (
+                "attention: the guard of virtual IPs: table inet equipoise was removed by somebody "
+                "else (by someone else); repaired"
+            ),
+        ),
+        (
             Refused(
                 node="node-a",
                 epoch=3,
@@ -280,6 +307,13 @@ def test_an_incident_is_found_by_any_case_of_its_id_and_as_the_last() -> None:
         assert remembered.incident.id == "7K2F0A"
     assert found(state, "nothing") is None
     assert found(begun(), "last") is None
+
+
+def test_an_incident_that_was_a_sign_of_another_says_where_it_goes_on() -> None:
+    sign = replace(incident(), merged_into="9ABCDE")
+    state = after(well(), IncidentClosed(incident=sign))
+    sentence = in_full(state, state.incidents[sign.id], WALL)["sentence"]
+    assert sentence.endswith("; it was part of incident 9ABCDE: equipoise explain 9ABCDE")
 
 
 def test_an_incident_in_full_adds_up_and_links_its_trace() -> None:
