@@ -25,4 +25,4 @@ async def observe(base: Base) -> None:
 
 
 if __name__ == "__main__":
-    run("health_probe", observe, urgent=True)
+    run("health_probe", observe)

@@ -1,7 +1,10 @@
 """Writes the story of this node's VIPs to the log: a line for each thing that happened."""
 
+from collections.abc import Mapping
+
 from services.traffic_switcher.adapters.story import Story
 from services.traffic_switcher.core.leases.state import NOT_YET
+from services.traffic_switcher.core.places import Place
 from shared.log import Log
 from shared.messages.leases import ClaimSeen, Held, Holding, LeaseBeat
 from shared.messages.table import Message
@@ -14,6 +17,7 @@ class LeaseStory:
         self._log = log
         self._others = Story(log)
         self._known: dict[str, str] = {}
+        self._advised: dict[str, str] = {}
 
     def said(self, message: Message) -> None:
         """Write what became of a VIP, and what a beat says that the one before did not."""
@@ -54,6 +58,14 @@ class LeaseStory:
     def lacks(self, what: str) -> None:
         """Write what this machine's guard has to do without."""
         self._changed("the whole guard", what)
+
+    def seen(self, places: Mapping[str, Place]) -> None:
+        """Write what a person should mend although it works."""
+        for address, place in places.items():
+            if place.advice != self._advised.get(address, ""):
+                self._advised[address] = place.advice
+                if place.advice:
+                    self._log.warning("advice", what=address, because=place.advice)
 
     def _beat(self, beat: LeaseBeat) -> None:
         self._changed("guard", beat.guard_detail)

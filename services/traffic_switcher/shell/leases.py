@@ -46,6 +46,7 @@ from services.traffic_switcher.core.leases.state import (
     NotStood,
     PersistFloors,
     PlacesChanged,
+    PlacesSeen,
     PlanInForce,
     Renew,
     Renewed,
@@ -165,6 +166,8 @@ class LeaseKeeper:
     async def _feed(self, event: Event) -> None:
         """Let an event happen, and what follows from it at once, in order."""
         waiting = deque([event])
+        if isinstance(event, PlacesSeen):
+            self._story.seen(event.places)
         while waiting:
             now = self._base.clock.now()
             self._state, actions = decide(self._state, waiting.popleft(), now)
