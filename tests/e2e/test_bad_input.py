@@ -239,11 +239,15 @@ def test_somebody_who_removes_an_address_in_a_loop_gets_three_repairs_and_an_ala
     sandbox: RunningSandbox,
 ) -> None:
     until_home(sandbox)
-    with one_holder_at_most(sandbox):
-        for _ in range(4):
-            until(lambda: has(sandbox, "node-a", WEB), "the address is there")
+
+    def given_to_another() -> bool:
+        # A removal that meets the address's regular renewal is made good without being noticed.
+        if has(sandbox, "node-a", WEB):
             run(sandbox, "node-a", "ip", "address", "flush", "to", f"{WEB}/32")
-        until(lambda: holders(sandbox).get("web") == "node-b", "it is given to another")
+        return holders(sandbox).get("web") == "node-b"
+
+    with one_holder_at_most(sandbox):
+        until(given_to_another, "it is given to another")
     told = events(sandbox)
     assert told.count("VIP web: its address was found removed (by someone else); repaired") == 3
     assert "left as it is" in told
