@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from shared.cluster import LEASE_LONGEST_US, LEASE_SHORTEST_US, Cluster
 from shared.frozen import replace
-from shared.instant import MILLISECOND, Duration, Instant
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.leases import Grant, Hold, LeaseBeat, Term
 from shared.messages.traffic import Placement
 
@@ -29,7 +29,9 @@ INCARNATIONS_MAX = 4  # of a node, remembered: a switcher that restarts oftener 
 GUARD_BEATS_MAX = 3  # beats without a working guard: nothing is granted on older reports
 # Beats until two thirds of a gap that does not come again are forgotten: 51 s at 50 ms. Machines
 # starve now and then rather than always, and a lease that has forgotten the last time lapses.
-SHRINKING = 1_024
+SHRINKING = 256  # beats until a gap that does not come again is nearly forgotten: 13 s at 50 ms
+# Who comes back beats in bursts for a moment, as its connection mends: those gaps are the fault's.
+SETTLED_US: Duration = SECOND
 
 Ends: TypeAlias = tuple[tuple[Term, Instant], ...]  # of the grants of one VIP to one node
 Placements: TypeAlias = Mapping[str, Placement]
@@ -213,6 +215,8 @@ def _gap(
     gap_us = now - lessee.received_at
     went_on = lessee.beat is not None and lessee.beat.incarnation == beat.incarnation
     if not went_on or lessee.received_at < ears_since or gap_us > LEASE_LONGEST_US:
+        return lessee.gap_us
+    if lessee.received_at - lessee.regular_since < SETTLED_US:
         return lessee.gap_us
     if gap_us >= lessee.gap_us:
         longest_us = (LEASE_LONGEST_US - ledger.every_us) // 2

@@ -347,8 +347,14 @@ def test_neither_our_own_pause_nor_a_lost_node_is_a_noisy_machine() -> None:
     desk.now += 3 * SECOND
     desk.hear(beat(A, 3))
     assert desk.ledger.lessees[A].length_us == before
-    desk.now += 900 * MILLISECOND
+    desk.now += 900 * MILLISECOND  # it has just come back, and beats in bursts
     desk.hear(beat(A, 4))
+    assert desk.ledger.lessees[A].length_us == before
+    for number in range(5, 5 + 21):
+        desk.now += EVERY
+        desk.hear(beat(A, number))
+    desk.now += 900 * MILLISECOND
+    desk.hear(beat(A, 26))
     assert desk.ledger.lessees[A].length_us == LEASE_LONGEST_US
 
 
