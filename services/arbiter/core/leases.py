@@ -27,9 +27,7 @@ RATE_ERROR_PERCENT = 3  # of any machine's clock: a hundred times what crystals 
 KERNEL_TICK_US: Duration = 10 * MILLISECOND  # a time-out in the kernel ends at its next tick
 INCARNATIONS_MAX = 4  # of a node, remembered: a switcher that restarts oftener is not believed
 GUARD_BEATS_MAX = 3  # beats without a working guard: nothing is granted on older reports
-# Beats until two thirds of a gap that does not come again are forgotten: 51 s at 50 ms. Machines
-# starve now and then rather than always, and a lease that has forgotten the last time lapses.
-SHRINKING = 256  # beats until a gap that does not come again is nearly forgotten: 13 s at 50 ms
+SHRINKING = 256  # beats until two thirds of a gap that does not recur are forgotten: 13 s at 50 ms
 # Who comes back beats in bursts for a moment, as its connection mends: those gaps are the fault's.
 SETTLED_US: Duration = SECOND
 
