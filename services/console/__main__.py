@@ -4,9 +4,11 @@ import asyncio
 from importlib.metadata import PackageNotFoundError, version
 
 from services.console.adapters.http_api import application
-from services.console.adapters.http_server import listen, serve
+from services.console.adapters.http_server import serve
+from services.console.core.readiness import readiness
 from services.console.shell import Console
 from shared.runtime import Base, Ground, run
+from shared.unix_socket import listen
 
 
 class Program:
@@ -17,11 +19,12 @@ class Program:
 
     async def answer(self, ground: Ground) -> None:
         """Answer on the socket, with or without a bus."""
-        listener = listen(ground.settings.run_directory / "api.sock")
+        listener = listen(ground.settings.run_directory / "api.sock", "console")
         console = Console(ground, version=_version())
+        ground.health.check(lambda: readiness(console.state, console.now()))
         self._built.put_nowait(console)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(application(console), listener, ground.stopping))
+            tasks.create_task(serve(application(console, ground.health), listener, ground.stopping))
             tasks.create_task(console.run())
 
     async def main(self, base: Base) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from pathlib import Path
 
 from services.traffic_switcher.adapters import haproxy_program
 from services.traffic_switcher.adapters.haproxy import HaproxyDriver
@@ -11,7 +10,8 @@ from services.traffic_switcher.adapters.local_request import LocalRequests
 from services.traffic_switcher.adapters.plan_store import PlanStore
 from services.traffic_switcher.core.haproxy_file import token_of
 from services.traffic_switcher.shell import LeaseKeeper, Switcher
-from shared.errors import ConfigError, MachineError
+from shared.directories import make
+from shared.errors import ConfigError
 from shared.runtime import Base, run
 
 
@@ -22,8 +22,7 @@ async def main(base: Base) -> None:
     if node not in cluster.nodes:
         nodes = ", ".join(cluster.nodes)
         raise ConfigError(f"{node} serves no traffic; a traffic switcher runs on {nodes}")
-    _make(settings.run_directory)
-    _make(settings.state_directory)
+    make(settings.state_directory)
     driver = HaproxyDriver(settings, haproxy_program.find(os.environ), base.clock)
     store = PlanStore(settings.state_directory, cluster=cluster.name, node=node)
     requests = LocalRequests(cluster.nodes[node].address, token_of(settings.key), base.clock)
@@ -43,16 +42,6 @@ async def main(base: Base) -> None:
             switcher.tell(keeper.plan_in_force)
             loops.create_task(keeper.run())
         loops.create_task(switcher.run())
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise MachineError(
-            f"{directory} cannot be made: {error.strerror};"
-            " make it writable for this user, or set EQUIPOISE_RUN_DIR and EQUIPOISE_STATE_DIR"
-        ) from error
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ class Bus(Protocol):
         """Whether a server is reachable now, as far as is known."""
 
     @property
+    def trouble(self) -> str:
+        """Why no server is reachable, in words; "" while one is."""
+
+    @property
     def rejected(self) -> int:
         """How many messages were dropped because they could not be read."""
 

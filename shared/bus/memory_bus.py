@@ -87,6 +87,11 @@ class MemoryBus:
         return self._broker.up and not self._closed
 
     @property
+    def trouble(self) -> str:
+        """Why nobody is reachable, in words; "" while the broker is."""
+        return "" if self.connected else "the broker is down"
+
+    @property
     def rejected(self) -> int:
         """How many messages were dropped because they could not be read."""
         return self._wire.rejected

@@ -98,6 +98,11 @@ class NatsBus:
         return self._client.is_connected and not self._closing
 
     @property
+    def trouble(self) -> str:
+        """Why no server is reachable, in words; "" while one is."""
+        return "" if self.connected else f"the connection is lost: {self._trouble}"
+
+    @property
     def rejected(self) -> int:
         """How many messages were dropped because they could not be read."""
         return self._wire.rejected

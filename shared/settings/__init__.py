@@ -39,4 +39,5 @@ class Settings:
     trace_ui: str | None  # a link with {trace_id}
     log_format: str  # "text" | "json" | "auto": text on a terminal, else JSON
     log_level: str
+    health_at: tuple[str, int] | None = None  # TCP address and port; a Unix socket is there anyway
     warnings: tuple[str, ...] = ()  # one line each, for the log at start

@@ -34,6 +34,8 @@ OUTSIDE: Mapping[str, str] = {
     "EQUIPOISE_STATE_DIR": "What a restart must find again. Default: `/var/lib/equipoise`.",
     "EQUIPOISE_HAPROXY": "The program that checks HAProxy's configuration. Default: in the PATH.",
     "EQUIPOISE_LIBNFTABLES": "The library that guards virtual IPs. Default: the system's.",
+    "EQUIPOISE_HEALTH": "The `ADDRESS:PORT` where a service answers `/livez`, `/readyz` and"
+    " `/metrics` on TCP as well. Default: only on a socket in the run directory.",
     "EQUIPOISE_API": "Where the command line finds the console.",
     "EQUIPOISE_CONTEXT": "Which of several clusters the command line means.",
 }

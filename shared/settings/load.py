@@ -1,5 +1,6 @@
 """Reading the configuration: the file, the variables that win over it, and the key's file."""
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from shared.settings.validation import validate
 
 RUN_DIRECTORY = "/run/equipoise"
 STATE_DIRECTORY = "/var/lib/equipoise"
+PORT_MAX = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,8 @@ def examine_text(
     member = environ.get("EQUIPOISE_NODE", "").strip()
     if member or for_member:
         problems += _of_member(file, member)
+    health_at, of_health = _health_at(environ.get("EQUIPOISE_HEALTH", "").strip())
+    problems += of_health
     if validated.stands(("key",)):
         key, of_key = _key(document, directory / file.key, for_member=for_member)
         problems += of_key
@@ -118,6 +122,7 @@ def examine_text(
         trace_ui=file.telemetry.trace_ui,
         log_format=file.telemetry.log.format,
         log_level=file.telemetry.log.level,
+        health_at=health_at,
         warnings=tuple(finding.headline() for finding in findings),
     )
     return Report(name=name, findings=findings, document=document, file=file, settings=settings)
@@ -196,6 +201,24 @@ def _of_member(file: File, member: str) -> list[Finding]:
     place = Place(file="EQUIPOISE_NODE", line=1, column=1, length=len(member), excerpt=member)
     text = f"there is no member named {found.quoted(member)}"
     return [_error(Code.MEMBER, place, text, mend)]
+
+
+def _health_at(text: str) -> tuple[tuple[str, int] | None, list[Finding]]:
+    """Return the address and port that a variable names, and what is wrong with it."""
+    if not text:
+        return None, []
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        if port.isdecimal() and 0 < int(port) <= PORT_MAX:
+            return (host, int(port)), []
+    except ValueError:
+        pass
+    place = Place(file="EQUIPOISE_HEALTH", line=1, column=1, length=len(text), excerpt=text)
+    wrong = f"it must be an address and a port from 1 to {PORT_MAX}, not {found.quoted(text)}"
+    mend = "such as 127.0.0.1:9631 or [::1]:9631"
+    return None, [_error(Code.HEALTH, place, wrong, mend)]
 
 
 def _key(document: Document, path: Path, *, for_member: bool) -> tuple[bytes, list[Finding]]:

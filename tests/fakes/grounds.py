@@ -10,6 +10,7 @@ from shared.bus.memory_bus import MemoryBroker
 from shared.bus.wire import Speaker
 from shared.clock import Clock, SystemClock
 from shared.cluster import Cluster
+from shared.health import Health
 from shared.instant import MILLISECOND, SECOND
 from shared.log import Log
 from shared.runtime import Base
@@ -83,6 +84,7 @@ def base_of(settings: Settings, bus: Bus, *, telemetry: Telemetry | None = None)
         telemetry=telemetry or Telemetry(),
         log=KeptLog(),
         boot_id="0123456789abcdef",
+        health=Health(),
         stopping=asyncio.Event(),
     )
 

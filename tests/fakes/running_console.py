@@ -8,15 +8,18 @@ from types import TracebackType
 from typing import TypeVar
 
 from services.console.adapters.http_api import application
-from services.console.adapters.http_server import listen, serve
+from services.console.adapters.http_server import serve
+from services.console.core.readiness import readiness
 from services.console.shell import Console
 from shared.bus import Bus
 from shared.bus.memory_bus import MemoryBroker
 from shared.clock import SystemClock
 from shared.cluster import Cluster
+from shared.health import Check, Health
 from shared.instant import MILLISECOND
 from shared.messages.table import Message
 from shared.runtime import Ground
+from shared.unix_socket import listen
 from tests.fakes.grounds import KeptLog, bus_of, settings_of
 from tests.fakes.scripted_arbiter import ScriptedArbiter
 from tests.fakes.situations import shop
@@ -93,21 +96,27 @@ class RunningConsole:
     async def _main(self) -> None:
         clock = SystemClock()
         self._stopping = asyncio.Event()
+        health = Health()
         ground = Ground(
             settings=settings_of(self.cluster, "node-a", self._directory),
             clock=clock,
             log=self.log,
+            health=health,
             stopping=self._stopping,
         )
         self.console = Console(ground, version="1.2.3")
-        listener = listen(self.socket)
+        listener = listen(self.socket, "console")
         self.arbiter = ScriptedArbiter(self._bus("witness", "arbiter"), clock)
         for message in self._past:
             await self.arbiter.bus.publish(message, to="node-a")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(application(self.console), listener, self._stopping))
+            tasks.create_task(serve(application(self.console, health), listener, self._stopping))
             tasks.create_task(self.console.run())
-            await self.console.hear(self._bus("node-a", "console"))
+            bus = self._bus("node-a", "console")
+            health.is_ready()
+            health.check(lambda: (Check(name="bus", failure=bus.trouble),))
+            health.check(lambda: readiness(self.console.state, clock.now()))
+            await self.console.hear(bus)
             await self.arbiter.begin()
             await self.arbiter.say()
             while not self.console.state.balancers or self.console.state.filling != "filled":

@@ -26,13 +26,14 @@ from services.console.core.history import PAGE_MAX, after_number, belongs, histo
 from services.console.core.incidents import found, in_full, listed
 from services.console.core.rule_rows import rule_rows
 from services.console.core.state import State
-from services.console.core.status import knowledge, overrides, status
+from services.console.core.status import overrides, status
 from services.console.core.view import INCIDENTS_MAX
 from services.console.core.why import why
 from services.console.core.wishes import answered, wish_of
 from services.console.core.words import age_of, short, wall_of
 from shared.api import Event, Failure, Trouble
 from shared.errors import BusError, MessageError
+from shared.health import Health, as_text, is_well
 from shared.instant import SECOND, Duration, Instant
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 
@@ -68,9 +69,9 @@ class Source(Protocol):
         """Carry a wish to the leading arbiter; raise `BusError` if nobody answers."""
 
 
-def application(source: Source) -> Starlette:
+def application(source: Source, health: Health) -> Starlette:
     """Return the API of one console."""
-    api = _Api(source)
+    api = _Api(source, health)
     return Starlette(
         routes=[
             Route("/api/v1/status", api.status),
@@ -114,8 +115,9 @@ def _json(value: Any, status: int = HTTPStatus.OK) -> Response:  # noqa: ANN401 
 class _Api:
     """One function a route; none of them knows anything by itself."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, health: Health) -> None:
         self._source = source
+        self._health = health
         self._followers = 0
 
     async def status(self, _request: Request) -> Response:
@@ -237,23 +239,10 @@ class _Api:
 
     async def ready(self, request: Request) -> Response:
         """Answer whether what is shown may be believed."""
-        state = self._source.state
-        known = knowledge(state, self._source.now())
-        checks = {
-            "bus": (known["bus"], "not reachable"),
-            "arbiter": (known["fresh"], known["text"]),
-            "history": (known["history"], "the past has not been read yet"),
-        }
-        excluded = set(request.query_params.getlist("exclude"))
-        asked = {name: check for name, check in checks.items() if name not in excluded}
-        well = all(passed for passed, _ in asked.values())
-        lines = [
-            f"[+]{name} ok" if passed else f"[-]{name} failed: {reason}"
-            for name, (passed, reason) in asked.items()
-        ]
-        text = "\n".join(lines) if "verbose" in request.query_params else "ok" if well else "not ok"
-        code = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        return PlainTextResponse(text + "\n", code)
+        checks = self._health.checks(request.query_params.getlist("exclude"))
+        code = HTTPStatus.OK if is_well(checks) else HTTPStatus.SERVICE_UNAVAILABLE
+        verbose = "verbose" in request.query_params
+        return PlainTextResponse(as_text(checks, verbose=verbose), code)
 
 
 def _as_sse(event: Event | None) -> bytes:

@@ -52,6 +52,7 @@ class TestDelivery:
     def test_what_is_said_is_heard_with_what_is_known_of_its_way(self, play: Play) -> None:
         async def test(world: World) -> None:
             a, b = await world.connect("a"), await world.connect("b")
+            assert a.trouble == ""
             heard = await listen(b, "heartbeat.*")
             before = SystemClock().now()
             assert await a.publish(beat())
@@ -124,6 +125,7 @@ class TestDelivery:
             await a.close()
             await a.close()
             assert not a.connected
+            assert a.trouble
             assert not await a.publish(beat(2))
             await b.publish(beat(3))
             await eventually(lambda: len(heard) == 2)

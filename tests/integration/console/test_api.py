@@ -13,9 +13,7 @@ import pytest
 
 from services.console.adapters import http_server
 from services.console.adapters.http_api import BODY_MAX, FOLLOWERS_MAX
-from services.console.adapters.http_server import listen
 from shared.clock import SystemClock
-from shared.errors import MachineError
 from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, LeaderChanged
 from shared.messages.operator import Answer, OperatorAnswer
@@ -242,7 +240,7 @@ def test_more_followers_than_are_bearable_are_sent_away(running: RunningConsole)
 def test_ready_says_what_is_missing_and_live_depends_on_nobody(running: RunningConsole) -> None:
     assert call(running, "/livez") == (200, "ok\n")
     code, text = call(running, "/readyz?verbose")
-    assert (code, text) == (200, "[+]bus ok\n[+]arbiter ok\n[+]history ok\n")
+    assert (code, text) == (200, "[+]started ok\n[+]bus ok\n[+]arbiter ok\n[+]history ok\nok\n")
 
 
 def test_without_a_bus_the_last_word_is_shown_with_its_age(tmp_path: Path) -> None:
@@ -258,7 +256,7 @@ def test_without_a_bus_the_last_word_is_shown_with_its_age(tmp_path: Path) -> No
         assert call(running, "/livez")[0] == 200
         code, text = call(running, "/readyz?verbose")
         assert code == 503
-        assert "[-]bus failed: not reachable" in text
+        assert "[-]bus failed: the broker is down" in text
         assert call(running, "/readyz?exclude=bus&exclude=arbiter")[0] == 200
         code, answer = ask(running, "failover", WISH)
         assert (code, answer["error"]["exit_code"]) == (503, 5)
@@ -277,37 +275,6 @@ def test_a_body_that_does_not_come_is_not_waited_for_for_ever(running: RunningCo
     head = b"POST /api/v1/operator/failover HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
     answer = raw(running, head)
     assert answer.startswith(b"HTTP/1.1 408 ")
-
-
-def test_the_socket_of_a_dead_console_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
-    dead = socket.socket(socket.AF_UNIX)
-    dead.bind(str(path))
-    dead.close()
-    assert path.exists()
-    listen(path).close()
-
-
-def test_a_socket_in_use_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
-    first = listen(path)
-    with pytest.raises(MachineError, match=r"another console answers on .*EQUIPOISE_RUN_DIR"):
-        listen(path)
-    first.close()
-
-
-@pytest.mark.parametrize("name", ["no/such/directory", "x" * 120])
-def test_a_socket_that_cannot_be_made_says_why(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MachineError, match=r"cannot make the socket|too long"):
-        listen(tmp_path / name)
-
-
-def test_a_file_in_the_sockets_place_is_not_touched(tmp_path: Path) -> None:
-    path = tmp_path / "api.sock"
-    path.write_text("precious")
-    with pytest.raises(MachineError, match="is not a socket"):
-        listen(path)
-    assert path.read_text() == "precious"
 
 
 def test_a_connection_that_asks_nothing_is_let_go(

@@ -16,6 +16,7 @@ from shared.bus.memory_bus import MemoryBroker, MemoryBus
 from shared.bus.wire import Speaker
 from shared.cluster import Cluster, Service
 from shared.errors import MachineError
+from shared.health import Health
 from shared.instant import MILLISECOND, Duration
 from shared.log import Logger, as_text
 from shared.messages.leases import Grant, Held, Holding, LeaseBeat, Term
@@ -109,6 +110,7 @@ class Node:
             telemetry=self.spans,
             log=log,
             boot_id="b" * 16,
+            health=Health(),
             stopping=self._stopping,
         )
         machine = Machine(

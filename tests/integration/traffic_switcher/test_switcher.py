@@ -14,6 +14,7 @@ from services.traffic_switcher.shell import Switcher
 from shared.bus import Received
 from shared.bus.memory_bus import MemoryBroker, MemoryBus
 from shared.bus.wire import Speaker
+from shared.health import Health
 from shared.instant import MILLISECOND, SECOND
 from shared.log import Logger, as_text
 from shared.messages.table import Message
@@ -65,6 +66,7 @@ class Node:
             telemetry=Telemetry(),
             log=_logger(self.log),
             boot_id="b" * 16,
+            health=Health(),
             stopping=asyncio.Event(),
         )
         store = PlanStore(settings.state_directory, cluster="test", node="node-a")

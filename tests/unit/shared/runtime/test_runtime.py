@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from shared.alive import asked
 from shared.clock import SystemClock
 from shared.instant import SECOND
 from tests.integration.nats_server import NatsServer
@@ -28,6 +30,7 @@ class Program:
     """A running service of a test."""
 
     process: subprocess.Popen[bytes]
+    socket: Path  # where it says how it is
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def wait_for(self, event: str) -> dict[str, Any]:
@@ -58,14 +61,17 @@ def server() -> Iterator[NatsServer]:
 @contextmanager
 def program(mode: str, server: NatsServer | None, **environ: str) -> Iterator[Program]:
     bus = "nats://127.0.0.1:1" if server is None else server.url  # nobody serves port 1
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.shared.runtime.program"],
-        env={**os.environ, "MODE": mode, "BUS": bus, **environ},
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory() as run,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.shared.runtime.program"],
+            env={**os.environ, "MODE": mode, "BUS": bus, "RUN": run, **environ},
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        ) as process,
+    ):
         try:
-            yield Program(process)
+            yield Program(process, Path(run) / "test.health.sock")
         finally:
             process.kill()
 
@@ -75,6 +81,12 @@ def ended(mode: str, server: NatsServer | None, **environ: str) -> tuple[int, di
     with program(mode, server, **environ) as running:
         code, lines = running.end()
     return code, lines[-1]
+
+
+def how_it_is(running: Program) -> tuple[int, str]:
+    """Ask a program, as a container's health check does."""
+    status, text = asked(str(running.socket), "/readyz")
+    return 0 if status == 200 else 1, text
 
 
 class TestStarting:
@@ -245,6 +257,30 @@ class TestFailing:
         code, line = ended("serve", server, OTEL_EXPORTER_OTLP_ENDPOINT="jaeger:4318")
         assert code == 2
         assert "must begin with http://" in line["because"]
+
+
+class TestHealth:
+    def test_a_service_says_that_it_waits_for_the_bus(self) -> None:
+        with program("serve", None) as running:
+            _until(running.socket.exists)
+            code, text = how_it_is(running)
+            assert code == 1
+            assert "[-]started failed: it waits for the bus at nats://127.0.0.1:1" in text
+
+    def test_a_service_is_ready_when_it_says_so_and_not_without_its_bus(self) -> None:
+        with NatsServer() as server, program("serve", server) as running:
+            running.wait_for("ready")
+            assert how_it_is(running) == (0, "ok\n")
+            server.kill()
+            _until(lambda: how_it_is(running)[0] == 1)
+            assert "[-]bus failed: the connection is lost" in how_it_is(running)[1]
+
+    def test_a_second_one_of_a_member_ends(self, server: NatsServer) -> None:
+        with program("serve", server) as running:
+            running.wait_for("ready")
+            code, line = ended("serve", server, RUN=str(running.socket.parent))
+            assert code == 69
+            assert "another test answers on" in line["because"]
 
 
 class TestNobodyReads:

@@ -187,6 +187,25 @@ def test_a_service_must_be_a_member(tmp_path: Path) -> None:
     assert load(path, {"EQUIPOISE_NODE": "witness"}).member == "witness"
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [("", None), (" 0.0.0.0:9631 ", ("0.0.0.0", 9631)), ("[::1]:9", ("::1", 9))],
+)
+def test_health_is_answered_where_a_variable_says(
+    text: str, where: tuple[str, int] | None, tmp_path: Path
+) -> None:
+    path = written(tmp_path, VALID)
+    assert load(path, {**AS_NODE_A, "EQUIPOISE_HEALTH": text}).health_at == where
+
+
+@pytest.mark.parametrize("text", ["9631", ":9631", "localhost:9631", "10.0.0.1:0", "::1:99999"])
+def test_a_wrong_place_for_health_is_named(text: str, tmp_path: Path) -> None:
+    path = written(tmp_path, VALID)
+    with pytest.raises(ConfigError, match="an address and a port from 1 to 65535") as raised:
+        load(path, {**AS_NODE_A, "EQUIPOISE_HEALTH": text})
+    assert "EQUIPOISE_HEALTH:1:1: error" in str(raised.value)
+
+
 def test_a_person_need_not_be_a_member(tmp_path: Path) -> None:
     settings = examine(written(tmp_path, VALID), {}).settings
     assert settings is not None
