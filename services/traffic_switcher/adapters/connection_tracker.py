@@ -4,94 +4,163 @@ The kernel keeps a translated connection on the path that it began with, whateve
 since. Others keep no path: they are left alone, since to forget one that has just begun would
 make its next segment look like a stranger's. Without the tracker's module there is nothing to
 forget.
+
+The kernel tells all its entries, and we pick out ours: asked for those of an IPv6 address, Linux
+(as of 6.18) tells all but them. This is done in a thread, a buffer at a time, so that the loop
+that renews leases goes on.
 """
 
 import asyncio
 import errno
 import os
 import socket
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nfctsocket import AsyncNFCTSocket, NFCTAttrTuple
+from typing import TypeAlias
 
 from services.traffic_switcher.core.places import is_six
 from shared.errors import SwitchError
 from shared.instant import SECOND, Duration
 
-# Each entry takes about 0.2 ms of this process, which has leases to renew meanwhile: 12,000 of them
-# were seen to cost it its addresses. Where there are more than these, old paths end by themselves.
-ENTRIES_MAX = 500
-COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
-FORGOTTEN_WITHIN_US: Duration = 5 * SECOND
+NETLINK_NETFILTER = 12
+CTNETLINK = 1 << 8
+GET, DELETE = CTNETLINK | 1, CTNETLINK | 2
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+HEADER, HEADERS = 16, 20  # of netlink; and of netfilter's messages behind it
+KIND = 0x3FFF  # without the marks for nested attributes and for the order of bytes
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE = 1, 2, 12, 18
+CTA_TUPLE_IP = 1
+SOURCE_DESTINATION = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
+# About 40 entries: our other threads wait while they are looked through, which takes 0.3 ms where
+# all are of the address, and go on while the kernel fills the next buffer.
+BUFFER = 8_192
+ANSWER_WITHIN_US: Duration = SECOND  # the kernel fills a buffer within the call
 NOT_THERE = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL)
+
+Attributes: TypeAlias = dict[int, bytes]
 
 
 async def forget(address: str) -> None:
     """Delete every entry that begins at an address, or leads to it, and is translated."""
-    if (count := _count()) > ENTRIES_MAX:
-        mend = f"if old paths matter: conntrack -D -d {address}"
-        raise _failed(address, f"the tracker has {count} entries; {mend}")
-    # The kernel walks its whole table (13 ms for an empty one of 262,144 buckets) within one call,
-    # which must not hold up the loop that renews leases.
     await asyncio.to_thread(_forget_here, address)
 
 
-def _count() -> int:
-    """Return how many connections the tracker follows here."""
-    try:
-        return int(COUNT.read_text())
-    except (OSError, ValueError):
-        return 0  # without its module it follows none
-
-
 def _forget_here(address: str) -> None:
-    # pyroute2 does not run on uvloop.
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_forget_all(address))
-
-
-async def _forget_all(address: str) -> None:
     family = socket.AF_INET6 if is_six(address) else socket.AF_INET
-    wanted = (
-        NFCTAttrTuple(family=family, daddr=address),
-        NFCTAttrTuple(family=family, saddr=address),
-    )
-    tracker: AsyncNFCTSocket | None = None
     try:
-        async with asyncio.timeout(FORGOTTEN_WITHIN_US / SECOND):
-            tracker = AsyncNFCTSocket(nfgen_family=family)
-            for begun in wanted:
-                await _forget_begun(tracker, family, begun)
-    except NetlinkError as error:
-        if error.code not in NOT_THERE:
-            raise _failed(address, os.strerror(error.code)) from error
-    except TimeoutError:
-        text = f"more entries than {FORGOTTEN_WITHIN_US // SECOND} s suffice for"
-        raise _failed(address, text) from None
+        with _apart(), closing(_Tracker(family)) as tracker:
+            for name in list(tracker.translated(socket.inet_pton(family, address))):
+                tracker.delete(name)
     except OSError as error:
         if error.errno not in NOT_THERE:
-            raise _failed(address, str(error.strerror)) from error
+            why = error.strerror or "the kernel did not answer"
+            raise SwitchError(f"connections of {address} cannot be forgotten: {why}") from error
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Keep this thread off the processor of the main thread, which renews leases.
+
+    The kernel walks an almost empty table of 262,144 buckets in one go of 11 ms, and would make the
+    main thread wait for its own processor although another one is idle.
+    """
+    allowed = os.sched_getaffinity(0)
+    if others := allowed - {_processor_of_main()}:
+        os.sched_setaffinity(0, others)
+    try:
+        yield
     finally:
-        if tracker is not None:
-            tracker.close()
+        os.sched_setaffinity(0, allowed)
 
 
-async def _forget_begun(tracker: AsyncNFCTSocket, family: int, begun: NFCTAttrTuple) -> None:
-    # Older kernels do not know the filter and tell all: so each is compared once more.
-    found = [entry async for entry in await tracker.dump(tuple_orig=begun)]
-    for entry in found:
-        there = NFCTAttrTuple.from_netlink(family, entry.get_attr("CTA_TUPLE_ORIG"))
-        back = NFCTAttrTuple.from_netlink(family, entry.get_attr("CTA_TUPLE_REPLY"))
-        is_wanted = (begun.daddr or there.daddr) == there.daddr
-        is_wanted = is_wanted and (begun.saddr or there.saddr) == there.saddr
-        if is_wanted and (back.saddr, back.daddr) != (there.daddr, there.saddr):
-            try:
-                await tracker.entry("del", tuple_orig=there)
-            except NetlinkError as error:
-                if error.code != errno.ENOENT:  # it ended meanwhile
-                    raise
+def _processor_of_main() -> int:
+    # Behind the program's name, which may hold anything, it is the 37th word.
+    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[36])
 
 
-def _failed(address: str, why: str) -> SwitchError:
-    return SwitchError(f"connections of {address} cannot be forgotten: {why}")
+class _Tracker:
+    """Netlink to the tracker of this network namespace, for one family of addresses."""
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        self._family = family
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self._socket.settimeout(ANSWER_WITHIN_US / SECOND)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def translated(self, address: bytes) -> Iterator[bytes]:
+        """Tell what names each translated entry that begins at an address or leads to it."""
+        self._send(GET, NLM_F_DUMP, b"")
+        for message in self._answers(address):
+            found = _attributes(message, HEADERS)
+            there = self._ends(found[CTA_TUPLE_ORIG])
+            back = self._ends(found[CTA_TUPLE_REPLY])
+            if address in there and back != there[::-1]:
+                yield _name(found)
+
+    def delete(self, name: bytes) -> None:
+        """Delete an entry, unless it ended meanwhile."""
+        self._send(DELETE, NLM_F_ACK, name)
+        try:
+            for _ in self._answers(b""):
+                pass
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def _ends(self, connection: bytes) -> tuple[bytes, bytes]:
+        ends = _attributes(_attributes(connection)[CTA_TUPLE_IP])
+        source, destination = SOURCE_DESTINATION[self._family]
+        return ends[source], ends[destination]
+
+    def _send(self, kind: int, flags: int, attributes: bytes) -> None:
+        length = HEADERS + len(attributes)
+        headers = (length, kind, NLM_F_REQUEST | flags, 1, 0, self._family, 0, 0)
+        self._socket.send(struct.pack("=IHHIIBBH", *headers) + attributes)
+
+    def _answers(self, about: bytes) -> Iterator[bytes]:
+        """Tell the messages that hold some bytes, until the kernel has said all."""
+        while True:
+            answer = self._socket.recv(BUFFER)
+            at = 0
+            while at < len(answer):
+                length, kind = struct.unpack_from("=IH", answer, at)
+                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                    return _raise_for(answer, at)
+                if about in (message := answer[at : at + length]):
+                    yield message
+                at += _aligned(length)
+
+
+def _name(found: Attributes) -> bytes:
+    # With its number: another connection may take its place meanwhile.
+    kinds = (CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID)
+    return b"".join(_attribute(kind, found[kind]) for kind in kinds if kind in found)
+
+
+def _raise_for(answer: bytes, at: int) -> None:
+    (code,) = struct.unpack_from("=i", answer, at + HEADER)
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
+
+
+def _attributes(content: bytes, at: int = 0) -> Attributes:
+    found = {}
+    while at + 4 <= len(content):
+        length, kind = struct.unpack_from("=HH", content, at)
+        found[kind & KIND] = content[at + 4 : at + length]
+        at += max(4, _aligned(length))
+    return found
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = 4 + len(value)
+    return struct.pack("=HH", length, kind) + value + bytes(_aligned(length) - length)
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3

@@ -1,5 +1,7 @@
 """What is asked of netlink: one thing after the other, in the order of the decisions.
 
+Connections are forgotten when nothing else is wished for.
+
 A wish replaces the one that still waits for the same address, so that what waits is bounded.
 """
 
@@ -55,7 +57,7 @@ class Hands:
         """Do what is wished, for ever."""
         while True:
             while self._wishes:
-                wish = self._wishes.pop(next(iter(self._wishes)))
+                wish = self._wishes.pop(self._next())
                 event = await self._do(wish, changed)
                 if event is not None:
                     tell(event)
@@ -66,6 +68,11 @@ class Hands:
     async def close(self) -> None:
         """End; addresses stay as they are."""
         await self._addresses.close()
+
+    def _next(self) -> str:
+        # An address that clients wait for does not wait for old paths of another one.
+        urgent = (k for k, wish in self._wishes.items() if not isinstance(wish, ForgetFlows))
+        return next(urgent, next(iter(self._wishes)))
 
     async def _do(self, wish: Wish, changed: Callable[[], None]) -> Event | None:
         match wish:

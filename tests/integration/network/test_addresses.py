@@ -3,15 +3,13 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
-from pyroute2.netlink.nfnetlink.nfctsocket import AsyncNFCTSocket, NFCTAttrTuple
 
 from services.traffic_switcher.adapters.addresses import NetlinkAddresses
 from services.traffic_switcher.adapters.plain_loop import OnPlainLoop
@@ -250,43 +248,6 @@ def test_a_machine_that_was_too_starved_to_answer_is_asked_again() -> None:
         host = hosts.host("a")
         hosts.wire(host, "eth0", "lan", *NODE)
         assert host.within(lambda: plainly(starved())) == ""
-
-
-def test_translated_connections_of_an_address_are_forgotten_and_no_others() -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
-        host.within(lambda: plainly(track()))
-        await addresses.forget_flows(WEB.address)
-        assert host.within(lambda: plainly(tracked())) == {
-            (WEB.address, 1_001),
-            ("10.1.0.1", 1_001),
-            ("10.1.0.1", 1_002),
-        }
-        await addresses.forget_flows(SIX.address)  # none is fine
-
-    play(scene)
-
-
-async def track() -> None:
-    """Let the connection tracker know connections to two addresses, one of each translated."""
-    with closing(AsyncNFCTSocket()) as tracker:
-        for server, translated in ((WEB.address, "10.1.0.50"), ("10.1.0.1", "10.1.0.51")):
-            for port, answering in ((1_001, server), (1_002, translated)):
-                there = NFCTAttrTuple(
-                    saddr="10.1.0.7", daddr=server, proto=17, sport=port, dport=53
-                )
-                back = NFCTAttrTuple(
-                    saddr=answering, daddr="10.1.0.7", proto=17, sport=53, dport=port
-                )
-                await tracker.entry("add", timeout=60, tuple_orig=there, tuple_reply=back)
-
-
-async def tracked() -> set[tuple[str, int]]:
-    """Return where the tracked connections were to lead, and from which port."""
-    with closing(AsyncNFCTSocket()) as tracker:
-        found = [entry async for entry in await tracker.dump()]
-    begun = (entry.get_attr("CTA_TUPLE_ORIG") for entry in found)
-    tuples = [NFCTAttrTuple.from_netlink(socket.AF_INET, each) for each in begun]
-    return {(each.daddr, each.sport) for each in tuples}
 
 
 def plainly(coroutine: Coroutine[Any, Any, T]) -> T:
