@@ -50,6 +50,19 @@ code = nft.nft_run_cmd_from_buffer(context, sys.argv[1].encode())
 print(nft.nft_ctx_get_output_buffer(context).decode())
 sys.exit(-code)
 """
+# A machine on the clients' network whose administrator gives it an address by hand.
+STRANGER = """
+unshare --net sleep infinity >/dev/null 2>&1 &
+here=$(readlink /proc/self/ns/net)
+until there=$(readlink /proc/$!/ns/net) && [ "$there" != "$here" ]; do :; done
+ip link add stranger0 link probe0 address 02:00:00:ba:d0:02 type macvlan mode bridge
+ip link set stranger0 netns $!
+enter="nsenter --net=/proc/$!/ns/net"
+$enter ip link set stranger0 up
+$enter ip address add "$0/24" dev stranger0
+echo $!
+"""
+STRANGERS = "02:00:00:ba:d0:02"
 CLAIM = """
 import socket, sys
 ours, address = bytes.fromhex("020000bad001"), socket.inet_aton(sys.argv[1])
@@ -174,6 +187,28 @@ def test_a_foreign_claim_alarms_and_the_holder_claims_its_address_back(
     assert holders(sandbox) == HOME
 
 
+def test_the_address_given_by_hand_to_another_machine_alarms_as_long_as_it_is_there(
+    sandbox: RunningSandbox,
+) -> None:
+    stranger = run(sandbox, "client", "sh", "-ec", STRANGER, WEB).strip()
+    try:
+        # Nobody announces an address that is given by hand: he is found since he answers, in a
+        # second after the claim above, in 30 s in quiet times.
+        wait_until(lambda: STRANGERS in alarms(sandbox), "he is named", 45 * SECOND)
+        assert f"{STRANGERS} on eth1 of node-a claims its address too" in alarms(sandbox)
+        assert "take the address from it" in alarms(sandbox)
+        assert holders(sandbox) == HOME
+
+        def known() -> str:
+            return run(sandbox, "client", "ip", "neighbour", "show", WEB, "dev", "eth0")
+
+        for _ in range(2):  # however often he answers a client
+            run(sandbox, "client", "ip", "neighbour", "flush", "to", WEB)
+            until(lambda: hardware(A) in known(), "clients know the holder again")
+    finally:
+        run(sandbox, "client", "kill", stranger)
+
+
 def test_a_flushed_rule_set_is_made_anew_and_never_are_there_two_holders(
     sandbox: RunningSandbox,
 ) -> None:
@@ -270,3 +305,8 @@ def test_tables_of_others_are_as_they_were_after_a_holder_was_stopped(
     until(lambda: holders(sandbox).get("api") == "node-b", "api is home")
     assert theirs(sandbox) == before
     assert "10.78.0.202, 192.0.2.1" in before
+
+
+def test_alarms_of_strangers_have_ended_with_them(sandbox: RunningSandbox) -> None:
+    over = "a minute after they were last seen"
+    wait_until(lambda: "claims its address" not in alarms(sandbox), over, 90 * SECOND)

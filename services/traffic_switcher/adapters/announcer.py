@@ -17,7 +17,7 @@ from functools import partial
 from services.traffic_switcher.core.packet_filter import Instruction, program
 from services.traffic_switcher.core.places import is_six
 from shared.errors import SwitchError
-from shared.frames import ARP, IPV6, announcements, claim, hardware_text
+from shared.frames import ARP, IPV6, announcements, claim, hardware_text, question
 
 FRAME_MAX = 2_048  # octets; claims have 90
 # A storm of claims must not hold up the loop; what is left wakes us again.
@@ -72,7 +72,8 @@ class WireAnnouncer:
             wire = self._wires.get((index, kind)) or self._open(index, interface, kind)
             family, hardware = wire.getsockname()[3:]
             if family == ETHERNET:  # others, such as a loopback, have no neighbours to tell
-                for frame in announcements(hardware, address):
+                # A stranger who has it and only answers is heard by his answer.
+                for frame in (*announcements(hardware, address), question(hardware, address)):
                     wire.send(frame)
         except OSError:
             self._drop((index, kind))

@@ -90,6 +90,23 @@ def test_foreign_claims_are_heard_and_our_own_are_not(vip: str) -> None:
 
 
 @both
+def test_a_stranger_who_only_answers_is_heard_when_we_announce(vip: str) -> None:
+    with street() as (_, a, b, _):
+        heard: list[tuple[str, str, str]] = []
+        give(b, vip)
+
+        async def scene() -> None:
+            announcer = WireAnnouncer([WEB, SIX])
+            announcer.listen(lambda *said: heard.append(said))
+            announcer.announce(vip, "eth0")
+            await eventually(lambda: bool(heard))
+            announcer.close()
+
+        a.run(scene)
+        assert set(heard) == {(vip, hardware(b), "eth0")}
+
+
+@both
 def test_the_kernel_wakes_us_for_claims_of_our_addresses_only(vip: str) -> None:
     with street() as (_, a, b, _):
 

@@ -459,23 +459,48 @@ def test_a_lease_that_somebody_opened_is_closed_and_said() -> None:
     assert [m.target for m in play.said if isinstance(m, Drift)] == ["api"]
 
 
-def test_a_storm_of_claims_is_answered_ten_times_a_second_and_counted_whole() -> None:
+CLAIM = Claimed("web", "02:00:00:00:00:99", "eth0")
+
+
+def test_a_storm_of_claims_is_answered_ten_times_a_second_said_seldom_and_counted_whole() -> None:
     play = holding()
     before = play.kinds().count("Announce")
     for _ in range(1_000):
-        play.feed(Claimed("web", "02:00:00:00:00:99", "eth0"))
+        play.feed(CLAIM)
     assert play.kinds().count("Announce") == before + 1
     play.hear({"web": FIRST}, length_us=SECOND)
     play.pass_time(100 * MILLISECOND)
-    play.feed(Claimed("web", "02:00:00:00:00:99", "eth0"))
-    seen = [m.seen for m in play.said if isinstance(m, ClaimSeen)]
-    assert seen == [1, 1_001]
+    play.feed(CLAIM)
+    assert play.kinds().count("Announce") == before + 2
+    assert [m.seen for m in play.said if isinstance(m, ClaimSeen)] == [1]
+    keep_holding(play, 10 * SECOND)
+    play.feed(CLAIM)
+    assert [m.seen for m in play.said if isinstance(m, ClaimSeen)] == [1, 1_002]
+
+
+def test_while_somebody_claims_it_it_is_announced_every_second_and_soon_after_that_seldom() -> None:
+    play = holding()
+    keep_holding(play, 10 * SECOND)
+    before = play.kinds().count("Announce")
+    play.feed(CLAIM)
+    play.feed(CLAIM)  # so soon that it is not answered by itself: by the next announcement
+    keep_holding(play, 2 * SECOND)
+    assert play.kinds().count("Announce") == before + 3
+    keep_holding(play, 20 * SECOND)
+    assert play.kinds().count("Announce") == before + 5
 
 
 def test_a_claim_of_a_vip_that_is_not_held_here_is_nobodys_business() -> None:
     play = LeasePlay(REMEMBERED)
-    play.feed(Claimed("web", "02:00:00:00:00:99", "eth0"))
+    play.feed(CLAIM)
     assert "Announce" not in play.kinds()
+
+
+def keep_holding(play: LeasePlay, length_us: int) -> None:
+    until_at = play.now + length_us
+    while play.now < until_at:
+        play.pass_time(EVERY_US)
+        play.hear({"web": FIRST})
 
 
 def test_it_is_announced_five_times_in_five_seconds_and_then_every_thirty() -> None:

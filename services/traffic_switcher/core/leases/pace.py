@@ -22,8 +22,10 @@ ANNOUNCE_FIRST_US: Duration = SECOND
 ANNOUNCE_US: Duration = 30 * SECOND  # while it is held; a forgetful neighbour learns it again
 # The wire was full, or the link has just come up: until it is said, clients go to who was there.
 ANNOUNCE_AGAIN_US: Duration = 100 * MILLISECOND
-# A claim is answered at once; somebody who claims it all the time is not answered more often.
+# A claim is answered at once; somebody who claims it all the time is not answered more often, and
+# is said only as often as keeps the alarm.
 CLAIM_AGAIN_US: Duration = 100 * MILLISECOND
+CLAIM_SAID_AGAIN_US: Duration = 10 * SECOND
 ASK_US: Duration = SECOND  # through every VIP that is held, when all is well
 ASK_AGAIN_US: Duration = 20 * MILLISECOND  # the first answer is waited for
 PERSIST_AGAIN_US: Duration = SECOND  # a full disk need not be tried more often

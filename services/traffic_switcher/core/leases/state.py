@@ -74,6 +74,7 @@ class Vip:
     trouble_until: Instant = 0
     repairs: tuple[Instant, ...] = ()
     claims: int = 0
+    claim_answered_at: Instant | None = None
     claim_said_at: Instant | None = None
 
 

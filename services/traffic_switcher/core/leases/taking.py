@@ -11,6 +11,7 @@ from services.traffic_switcher.core.leases.pace import (
     ASK_AGAIN_US,
     ASK_US,
     CLAIM_AGAIN_US,
+    CLAIM_SAID_AGAIN_US,
     REFRESH_US,
     RENEW_AGAIN_US,
 )
@@ -33,7 +34,7 @@ from services.traffic_switcher.core.leases.state import (
 )
 from services.traffic_switcher.core.state import Say, Trace
 from shared.frozen import replace
-from shared.instant import Instant
+from shared.instant import Duration, Instant
 from shared.messages.leases import NO_TERM, ClaimSeen, Held, Holding
 
 
@@ -136,19 +137,32 @@ def claimed(state: State, event: Claimed, now: Instant) -> Decided:
     vip = state.vips[event.vip]
     if vip.address_at is None or vip.opened_at is None:
         return state, ()
-    vip = replace(vip, claims=vip.claims + 1)
-    said_at = vip.claim_said_at
-    if said_at is not None and now - said_at < CLAIM_AGAIN_US:
-        return with_vip(state, event.vip, vip), ()
-    seen = ClaimSeen(
+    name = event.vip
+    # Announced as often as in the beginning, for as long as somebody claims it, or answers for it.
+    soon_at = min(vip.announce_at, now + ANNOUNCE_FIRST_US)
+    vip = replace(vip, claims=vip.claims + 1, announced=1, announce_at=soon_at)
+    actions: list[Action] = []
+    if _is_due(vip.claim_answered_at, CLAIM_AGAIN_US, now):
+        vip = replace(vip, claim_answered_at=now)
+        actions.append(Announce(name, vip.place.interface))
+    if _is_due(vip.claim_said_at, CLAIM_SAID_AGAIN_US, now):
+        vip = replace(vip, claim_said_at=now)
+        actions.append(Say(_seen(state, event, vip)))
+    return with_vip(state, name, vip), tuple(actions)
+
+
+def _is_due(done_at: Instant | None, again_us: Duration, now: Instant) -> bool:
+    return done_at is None or now - done_at >= again_us
+
+
+def _seen(state: State, event: Claimed, vip: Vip) -> ClaimSeen:
+    return ClaimSeen(
         node=state.node,
         vip=event.vip,
         hardware=event.hardware,
         interface=event.interface,
         seen=vip.claims,
     )
-    after = with_vip(state, event.vip, replace(vip, claim_said_at=now))
-    return after, (Announce(event.vip, vip.place.interface), Say(seen))
 
 
 def keep(state: State, name: str, now: Instant) -> Decided:
