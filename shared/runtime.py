@@ -29,6 +29,7 @@ from shared.health import Check, Health
 from shared.health.server import answering, socket_of
 from shared.instant import SECOND
 from shared.log import Libraries, Log, Logger, Writer, as_json, as_text
+from shared.own_address import until_vanished
 from shared.settings import Settings
 from shared.telemetry import Recorder, Telemetry, start
 from shared.urgency import hurry
@@ -198,9 +199,11 @@ class _Process:
         try:
             async with answering(ground.health, place, self._program, self._settings.health_at):
                 beside = _beside(meanwhile, ground, fail)
+                watching = _watching(self._settings, self._clock, fail)
                 try:
                     await self._on_bus(main, ground, telemetry, failed, fail)
                 finally:
+                    watching.cancel()
                     await _ended(beside, within_s=1)
         finally:
             await telemetry.close()
@@ -289,16 +292,29 @@ class _Process:
 def _beside(
     meanwhile: Meanwhile | None, ground: Ground, fail: Callable[[BaseException], None]
 ) -> "asyncio.Future[None] | None":
-    """Begin what does not wait for the bus; its failure is the service's."""
-    if meanwhile is None:
-        return None
+    """Begin what does not wait for the bus."""
+    return None if meanwhile is None else _failing(meanwhile(ground), fail)
+
+
+def _watching(
+    settings: Settings, clock: Clock, fail: Callable[[BaseException], None]
+) -> "asyncio.Future[None]":
+    """Begin to see that this member keeps its address."""
+    address = settings.cluster.members[settings.member].address
+    return _failing(until_vanished(settings.member, address, clock), fail)
+
+
+def _failing(
+    work: Awaitable[None], fail: Callable[[BaseException], None]
+) -> "asyncio.Future[None]":
+    """Begin something whose failure is the service's."""
 
     def end(ended: "asyncio.Future[None]") -> None:
         error = None if ended.cancelled() else ended.exception()
         if error is not None:
             fail(error)
 
-    beside = asyncio.ensure_future(meanwhile(ground))
+    beside = asyncio.ensure_future(work)
     beside.add_done_callback(end)
     return beside
 

@@ -4,7 +4,7 @@ import asyncio
 from importlib.metadata import PackageNotFoundError, version
 
 from services.console.adapters.http_api import application
-from services.console.adapters.http_server import serve
+from services.console.adapters.http_server import listen_on, serve
 from services.console.core.readiness import readiness
 from services.console.shell import Console
 from shared.runtime import Base, Ground, run
@@ -19,12 +19,16 @@ class Program:
 
     async def answer(self, ground: Ground) -> None:
         """Answer on the socket, with or without a bus."""
-        listener = listen(ground.settings.run_directory / "api.sock", "console")
+        listeners = [listen(ground.settings.run_directory / "api.sock", "console")]
+        if (place := ground.settings.api_at) is not None:
+            listeners.append(listen_on(*place))
         console = Console(ground, version=_version())
         ground.health.check(lambda: readiness(console.state, console.now()))
         self._built.put_nowait(console)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(application(console, ground.health), listener, ground.stopping))
+            tasks.create_task(
+                serve(application(console, ground.health), listeners, ground.stopping)
+            )
             tasks.create_task(console.run())
 
     async def main(self, base: Base) -> None:

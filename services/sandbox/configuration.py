@@ -116,7 +116,7 @@ def balancer_file(addresses: Mapping[str, str], run_directory: Path) -> str:
     parts = [
         f"""\
 global
-  stats socket {run_directory}/haproxy.sock mode 600 level admin
+  stats socket {run_directory}/haproxy.sock mode 660 level admin
 defaults
   mode http
   timeout connect 1s

@@ -39,5 +39,7 @@ class Settings:
     trace_ui: str | None  # a link with {trace_id}
     log_format: str  # "text" | "json" | "auto": text on a terminal, else JSON
     log_level: str
-    health_at: tuple[str, int] | None = None  # TCP address and port; a Unix socket is there anyway
+    # TCP addresses and ports; Unix sockets are there anyway.
+    health_at: tuple[str, int] | None = None
+    api_at: tuple[str, int] | None = None  # of the console
     warnings: tuple[str, ...] = ()  # one line each, for the log at start

@@ -32,10 +32,13 @@ OUTSIDE: Mapping[str, str] = {
     "EQUIPOISE_NODE": "Which member this is: the name of a node, or `witness`.",
     "EQUIPOISE_RUN_DIR": "Sockets, and what a restart may lose. Default: `/run/equipoise`.",
     "EQUIPOISE_STATE_DIR": "What a restart must find again. Default: `/var/lib/equipoise`.",
-    "EQUIPOISE_HAPROXY": "The program that checks HAProxy's configuration. Default: in the PATH.",
+    "EQUIPOISE_HAPROXY": "The program that checks HAProxy's configuration; `none`: HAProxy's master"
+    " does, in a container of its own. Default: in the PATH.",
     "EQUIPOISE_LIBNFTABLES": "The library that guards virtual IPs. Default: the system's.",
     "EQUIPOISE_HEALTH": "The `ADDRESS:PORT` where a service answers `/livez`, `/readyz` and"
     " `/metrics` on TCP as well. Default: only on a socket in the run directory.",
+    "EQUIPOISE_API_LISTEN": "The `ADDRESS:PORT` where the console answers questions on TCP as well;"
+    " wishes are taken on its socket only. Default: only on `api.sock` in the run directory.",
     "EQUIPOISE_API": "Where the command line finds the console.",
     "EQUIPOISE_CONTEXT": "Which of several clusters the command line means.",
 }

@@ -68,7 +68,7 @@ class Code(StrEnum):
         "A VIP's address with the length of its network's prefix is needed, such as 10.0.0.100/24.",
     )
     INTERFACE = "EQ-C027", "The name of a network interface is needed, such as eth0."
-    HEALTH = "EQ-C028", "An IP address and a port are needed, such as 127.0.0.1:9631."
+    TCP_PLACE = "EQ-C028", "An IP address and a port are needed, such as 127.0.0.1:9631."
     COUNT = "EQ-C030", "There are too few or too many nodes, services or VIPs."
     SAME_ADDRESS = "EQ-C031", "Two members of the cluster, or two VIPs, or both, have one address."
     FAMILIES = "EQ-C032", "Members have addresses of both families, and cannot reach each other."

@@ -103,8 +103,9 @@ def examine_text(
     member = environ.get("EQUIPOISE_NODE", "").strip()
     if member or for_member:
         problems += _of_member(file, member)
-    health_at, of_health = _health_at(environ.get("EQUIPOISE_HEALTH", "").strip())
-    problems += of_health
+    health_at, of_health = _place("EQUIPOISE_HEALTH", environ)
+    api_at, of_api = _place("EQUIPOISE_API_LISTEN", environ)
+    problems += [*of_health, *of_api]
     if validated.stands(("key",)):
         key, of_key = _key(document, directory / file.key, for_member=for_member)
         problems += of_key
@@ -123,6 +124,7 @@ def examine_text(
         log_format=file.telemetry.log.format,
         log_level=file.telemetry.log.level,
         health_at=health_at,
+        api_at=api_at,
         warnings=tuple(finding.headline() for finding in findings),
     )
     return Report(name=name, findings=findings, document=document, file=file, settings=settings)
@@ -203,8 +205,11 @@ def _of_member(file: File, member: str) -> list[Finding]:
     return [_error(Code.MEMBER, place, text, mend)]
 
 
-def _health_at(text: str) -> tuple[tuple[str, int] | None, list[Finding]]:
+def _place(
+    variable: str, environ: Mapping[str, str]
+) -> tuple[tuple[str, int] | None, list[Finding]]:
     """Return the address and port that a variable names, and what is wrong with it."""
+    text = environ.get(variable, "").strip()
     if not text:
         return None, []
     host, _, port = text.rpartition(":")
@@ -215,10 +220,10 @@ def _health_at(text: str) -> tuple[tuple[str, int] | None, list[Finding]]:
             return (host, int(port)), []
     except ValueError:
         pass
-    place = Place(file="EQUIPOISE_HEALTH", line=1, column=1, length=len(text), excerpt=text)
+    place = Place(file=variable, line=1, column=1, length=len(text), excerpt=text)
     wrong = f"it must be an address and a port from 1 to {PORT_MAX}, not {found.quoted(text)}"
     mend = "such as 127.0.0.1:9631 or [::1]:9631"
-    return None, [_error(Code.HEALTH, place, wrong, mend)]
+    return None, [_error(Code.TCP_PLACE, place, wrong, mend)]
 
 
 def _key(document: Document, path: Path, *, for_member: bool) -> tuple[bytes, list[Finding]]:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from services.console.adapters.http_api import application
-from services.console.adapters.http_server import serve
+from services.console.adapters.http_server import listen_on, serve
 from services.console.core.readiness import readiness
 from services.console.shell import Console
 from shared.bus import Bus
@@ -105,12 +105,14 @@ class RunningConsole:
             stopping=self._stopping,
         )
         self.console = Console(ground, version="1.2.3")
-        listener = listen(self.socket, "console")
+        tcp = listen_on("127.0.0.1", 0)
+        self.port = tcp.getsockname()[1]
+        listeners = [listen(self.socket, "console"), tcp]
         self.arbiter = ScriptedArbiter(self._bus("witness", "arbiter"), clock)
         for message in self._past:
             await self.arbiter.bus.publish(message, to="node-a")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(application(self.console, health), listener, self._stopping))
+            tasks.create_task(serve(application(self.console, health), listeners, self._stopping))
             tasks.create_task(self.console.run())
             bus = self._bus("node-a", "console")
             health.is_ready()

@@ -5,7 +5,7 @@ GET  /api/v1/events?since=&incident=&limit=
 GET  /api/v1/events/stream           server-sent events, or JSON lines if those are accepted
 GET  /api/v1/incidents               GET  /api/v1/incidents/{id|last}
 GET  /api/v1/why/{target}            GET  /api/v1/overrides
-POST /api/v1/operator/{verb}         a Wish; answered by the leading arbiter
+POST /api/v1/operator/{verb}         a Wish, on the socket only; answered by the leading arbiter
 GET  /livez                          GET  /readyz?verbose&exclude=
 """
 
@@ -212,7 +212,11 @@ class _Api:
             self._followers -= 1
 
     async def operator(self, request: Request) -> Response:
-        """Carry a wish to the leading arbiter."""
+        """Carry a wish to the leading arbiter: of who may use the socket, and of nobody on TCP."""
+        if request.client is not None:
+            text = "wishes are taken on the console's socket only, which the file system guards"
+            mend = "use the command on a member: equipoise failover, maintenance, pause"
+            raise _Wrong(HTTPStatus.FORBIDDEN, text, exit_code=2, mend=mend)
         body = await _body(request)
         try:
             wish = wish_of(request.path_params["verb"], orjson.loads(body))

@@ -10,6 +10,8 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shared.errors import MachineError
+
 CONNECTIONS_MAX = 128  # four times the followers: descriptors are finite
 FIRST_REQUEST_WITHIN_S = 10.0  # a connection that asks nothing is let go
 STOP_WITHIN_S = 1  # open answers may finish; followers are told to go
@@ -38,7 +40,21 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(application: Starlette, listener: socket.socket, stopping: asyncio.Event) -> None:
+def listen_on(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket; raise `MachineError` where there can be none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise MachineError(
+            f"cannot answer on {host}:{port}, which EQUIPOISE_API_LISTEN names: {error.strerror};"
+            " name another port, or end who has this one"
+        ) from error
+
+
+async def serve(
+    application: Starlette, listeners: list[socket.socket], stopping: asyncio.Event
+) -> None:
     """Answer requests until told to stop."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     config = uvicorn.Config(
@@ -53,7 +69,7 @@ async def serve(application: Starlette, listener: socket.socket, stopping: async
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=listeners))
     await stopping.wait()
     server.should_exit = True
     await serving

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.traffic_switcher.adapters.driver import MaySend
-from services.traffic_switcher.adapters.haproxy_program import HaproxyProgram
+from services.traffic_switcher.adapters.haproxy_program import Checker
 from services.traffic_switcher.adapters.haproxy_socket import HaproxySocket, NotRunningError
 from services.traffic_switcher.core.haproxy_file import (
     ALIVE_SOCKET,
@@ -54,7 +54,7 @@ class Files:
 class HaproxyDriver:
     """One node's HAProxy."""
 
-    def __init__(self, settings: Settings, program: HaproxyProgram, clock: Clock) -> None:
+    def __init__(self, settings: Settings, program: Checker, clock: Clock) -> None:
         files = Files.within(settings.run_directory)
         self._cluster = settings.cluster
         self._node = settings.member
@@ -91,7 +91,7 @@ class HaproxyDriver:
             await self._replace(text, is_checked=is_checked)
         before = await self._running()
         if before is not None and before.outdated:
-            await self._reload(before.process)
+            await self._reload(before.process, found)
 
     async def _exchange(self, exchange: Exchange, may_send: MaySend) -> Installation | None:
         answer = await self._worker.ask(exchange.line, may_send=may_send)
@@ -131,9 +131,11 @@ class HaproxyDriver:
         except NotRunningError:
             return None
 
-    async def _reload(self, process: str) -> None:
+    async def _reload(self, process: str, last: str) -> None:
         said = await self._tell_master("reload\n")
         if said.startswith("Success=0"):
+            if last:  # what it runs, and would start with
+                _write(self._files.configuration, last)
             raise self._master.error(f"could not reload: {' '.join(said.split())[:2_000]}")
         until_at = self._clock.now() + RELOAD_WITHIN_US
         while self._clock.now() < until_at:
@@ -161,5 +163,5 @@ class HaproxyDriver:
 
 
 def _write(path: Path, text: str) -> None:
-    path.touch(mode=0o600)  # it holds the token of verifications
+    path.touch(mode=0o640)  # it holds the token of verifications; HAProxy may be of our group
     path.write_text(text)

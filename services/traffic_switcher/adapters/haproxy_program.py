@@ -7,6 +7,7 @@ import shutil
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from shared.errors import MachineError, SwitchError
 from shared.instant import SECOND, Duration
@@ -15,6 +16,26 @@ CHECK_WITHIN_US: Duration = 5 * SECOND  # 10 ms are usual
 SAID_MAX = 2_000  # characters of its complaints
 # An ordinary user's PATH lacks these.
 ELSEWHERE = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+NONE = "none"
+
+
+class Checker(Protocol):
+    """Says whether HAProxy would start with a configuration."""
+
+    async def check(self, configuration: Path) -> None:
+        """Raise `SwitchError` with HAProxy's own words if it would not."""
+
+
+class Unchecked:
+    """Where the program is not at hand: the master itself refuses what it cannot load.
+
+    It says so since 2.7, and goes on with what it has.
+    """
+
+    async def check(self, configuration: Path) -> None:
+        """Leave it to the master."""
 
 
 class HaproxyProgram:
@@ -49,17 +70,19 @@ class HaproxyProgram:
         return process.returncode, said.decode("utf-8", "replace")
 
 
-def find(environ: Mapping[str, str]) -> HaproxyProgram:
-    """Return the program that `EQUIPOISE_HAPROXY` or the PATH names."""
+def find(environ: Mapping[str, str]) -> Checker:
+    """Return the program that `EQUIPOISE_HAPROXY` or the PATH names; `none` is a word."""
     named = environ.get("EQUIPOISE_HAPROXY", "")
+    if named == NONE:
+        return Unchecked()
     path = os.pathsep.join((environ.get("PATH", ""), *ELSEWHERE))
     found = shutil.which(named or "haproxy", path=path)
     if found is None and named:
         raise MachineError(f"EQUIPOISE_HAPROXY is {named}, which is no program")
     if found is None:
         raise MachineError(
-            "haproxy is missing: install it (apt-get install haproxy),"
-            " or set EQUIPOISE_HAPROXY to its path"
+            "haproxy is missing: install it (apt-get install haproxy), or set EQUIPOISE_HAPROXY"
+            f" to its path, or to {NONE} if it runs elsewhere, as in a container of its own"
         )
     return HaproxyProgram(Path(found))
 

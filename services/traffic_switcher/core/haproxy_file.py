@@ -110,7 +110,8 @@ def _lines(
 def _global(cluster: Cluster, place: Place) -> Iterator[str]:
     drain_us = max(cluster.policy.drain_us, SECOND)
     yield "global"
-    yield f"    stats socket {_word(str(place.socket))} mode 600 level admin"
+    # The group is HAProxy's own: a switcher of another user shares it, and nobody else.
+    yield f"    stats socket {_word(str(place.socket))} mode 660 level admin"
     yield f"    fd-hard-limit {DESCRIPTORS_MAX}"
     # After a reload the old process lets its connections go one by one, then all.
     yield f"    close-spread-time {_time(drain_us)}"
@@ -135,7 +136,7 @@ def _alive(place: Place) -> Iterator[str]:
     """Yield what our watch asks every moment: no instance is behind it, and no network before."""
     yield f"frontend {ALIVE}"
     yield "    mode http"
-    yield f"    bind {_word(f'unix@{place.alive}')} mode 600"
+    yield f"    bind {_word(f'unix@{place.alive}')} mode 660"
     yield f"    timeout client {_time(IDLE_TIMEOUT_US)}"
     yield "    timeout http-request 10s"
     yield f"    timeout http-keep-alive {_time(IDLE_TIMEOUT_US)}"

@@ -277,6 +277,17 @@ def test_a_body_that_does_not_come_is_not_waited_for_for_ever(running: RunningCo
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+def test_tcp_answers_questions_and_takes_no_wishes(running: RunningConsole) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)) as asking:
+        asking.request("GET", "/api/v1/status")
+        assert json.loads(asking.getresponse().read())["verdict"]
+        asking.request("POST", "/api/v1/operator/pause", json.dumps(WISH))
+        refused = asking.getresponse()
+        assert refused.status == 403
+        assert "socket only" in refused.read().decode()
+    assert ask(running, "failover", WISH)[0] == 200
+
+
 def test_a_connection_that_asks_nothing_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from services.traffic_switcher.adapters.haproxy import HaproxyDriver
-from services.traffic_switcher.adapters.haproxy_program import HaproxyProgram
+from services.traffic_switcher.adapters.haproxy_program import HaproxyProgram, Unchecked
 from services.traffic_switcher.adapters.local_request import LocalRequests
 from services.traffic_switcher.core.haproxy_file import NOBODY_ADDRESS, token_of
 from services.traffic_switcher.core.pace import DRAINED_AFTER_US
@@ -240,6 +240,25 @@ def test_what_haproxy_refuses_is_said_in_its_words_and_the_old_file_stays(progra
         assert path.read_text() == before
         assert [p.name for p in made.directory.glob("*.new")] == []
         assert not (await made.driver.read(counters=False)).outdated
+
+    play(program, scene)
+
+
+@every_program
+def test_a_master_refuses_by_itself_what_nobody_checked_before(program: str) -> None:
+    async def scene(made: Scenery) -> None:
+        path = made.directory / "haproxy.cfg"
+        before = path.read_text()
+        service = replace(made.cluster.services["shop"], listen=99_999)
+        broken = replace(made.cluster, services={**made.cluster.services, "shop": service})
+        driver = HaproxyDriver(replace(made.settings, cluster=broken), Unchecked(), CLOCK)
+        with pytest.raises(
+            SwitchError, match=r"could not reload|another configuration is running"
+        ) as raised:
+            await driver.prepare(original(broken), frozenset(), keep=False)
+        if "could not reload" in str(raised.value):  # before 2.7 it does not say
+            assert path.read_text() == before
+        assert await made.shares("shop", 10) == {"node-a": 5, "node-b": 5}
 
     play(program, scene)
 

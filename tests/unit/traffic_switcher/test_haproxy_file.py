@@ -92,7 +92,7 @@ def test_there_is_no_user_no_group_and_no_name_to_look_up() -> None:
 
 
 def test_the_command_line_is_for_its_owner_alone() -> None:
-    assert "stats socket '/run/equipoise/haproxy.sock' mode 600 level admin" in text()
+    assert "stats socket '/run/equipoise/haproxy.sock' mode 660 level admin" in text()
 
 
 def test_rules_do_not_change_the_structure_but_anything_else_does() -> None:
@@ -150,7 +150,7 @@ def test_every_node_listens_at_every_vip_of_a_service_also_where_it_is_not() -> 
 
 def test_haproxy_itself_answers_at_a_socket_of_its_own() -> None:
     alive = part(text(), "frontend", "_alive")
-    assert "bind 'unix@/run/equipoise/haproxy-alive.sock' mode 600" in alive
+    assert "bind 'unix@/run/equipoise/haproxy-alive.sock' mode 660" in alive
     assert "http-request return status 200" in alive
     assert "backend" not in alive
 

@@ -196,6 +196,7 @@ def test_health_is_answered_where_a_variable_says(
 ) -> None:
     path = written(tmp_path, VALID)
     assert load(path, {**AS_NODE_A, "EQUIPOISE_HEALTH": text}).health_at == where
+    assert load(path, {**AS_NODE_A, "EQUIPOISE_API_LISTEN": text}).api_at == where
 
 
 @pytest.mark.parametrize("text", ["9631", ":9631", "localhost:9631", "10.0.0.1:0", "::1:99999"])

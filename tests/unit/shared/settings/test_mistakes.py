@@ -897,7 +897,7 @@ def test_every_code_is_tested_here_or_where_its_cause_is() -> None:
         Code.TEXT,
         Code.KEY_FILE,
         Code.MEMBER,
-        Code.HEALTH,
+        Code.TCP_PLACE,
         Code.VARIABLE,
         Code.SECRET,
         Code.FOREIGN_VARIABLE,
