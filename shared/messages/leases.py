@@ -45,6 +45,7 @@ class LeaseBeat:
     balancer: str = ""  # why the load balancer serves nobody: "dead: ...", "hung: ..."; "" it does
     leaving: str = ""  # why this node wants to hold nothing any more: it is being stopped
     late_us: Duration = 0  # how late the switcher's own loop was with this beat
+    unkept: str = ""  # why what is given up here cannot be written down; "" it can
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

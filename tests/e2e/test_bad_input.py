@@ -270,6 +270,33 @@ def test_what_cannot_be_persisted_is_not_said_and_the_lease_runs_out(
     until(lambda: "Read-only" not in alarms(sandbox), "the disk is well again")
 
 
+def test_on_a_full_disk_nothing_is_said_that_is_not_kept_and_with_room_it_goes_on(
+    sandbox: RunningSandbox,
+) -> None:
+    state, switcher = str(sandbox.folder / "node-b" / "state"), "node-b/traffic_switcher"
+    # What is there stays but for the floors, and there is room for nothing more.
+    steps = """
+        cp -a "$0" "$0.kept"
+        mount -t tmpfs -o size=256k tmpfs "$0"
+        cp -a "$0.kept/." "$0"
+        rm "$0"/leases.*
+        ! head -c 1M /dev/zero >"$0/full" 2>/dev/null
+    """
+    full = "No space left on device: make room on its file system"
+    run(sandbox, "node-b", "sh", "-ec", steps, state)
+    with one_holder_at_most(sandbox):
+        run(sandbox, "node-b", "ip", "address", "add", f"{API}/24", "dev", "wan0")
+        until(lambda: holders(sandbox).get("api") == "node-a", "the lease has run out")
+        until(lambda: full in alarms(sandbox), "it is said what it is and how to mend it")
+        run(sandbox, "node-b", "ip", "address", "delete", f"{API}/24", "dev", "wan0")
+        # Without its memory it begins as a new member, and takes nothing before it has a plan.
+        sandbox.control.send(switcher, "KILL")
+        sandbox.control.until_ready(WITHIN_US, [switcher])
+        run(sandbox, "node-b", "rm", f"{state}/full")
+        until_home(sandbox)
+    until(lambda: full not in alarms(sandbox), "with room it goes on")
+
+
 def test_somebody_who_removes_an_address_in_a_loop_gets_three_repairs_and_an_alarm(
     sandbox: RunningSandbox,
 ) -> None:

@@ -24,6 +24,7 @@ from services.arbiter.core.state import PRESENCE_US, State
 from services.arbiter.core.vip_cases import is_answered
 from shared.instant import MINUTE, Duration, Instant
 from shared.messages.facts import VipBelief, VipState, VipTakeover
+from shared.messages.leases import LeaseBeat
 
 CLAIM_SHOWN_US: Duration = MINUTE  # after it was last seen
 NAMES_MAX = 3  # a sentence lists so many nodes
@@ -117,14 +118,20 @@ def vip_alarms(state: State, now: Instant) -> tuple[str, ...]:
             found.append(known.claim)
     for lessee in state.ledger.lessees.values():
         if lessee.beat is not None and now - lessee.received_at <= PRESENCE_US:
-            found.extend(_of_node(state, lessee))
+            found.extend(_of_node(state, lessee, lessee.beat))
+            found.extend(_of_disk(lessee.beat))
     return tuple(found)
 
 
-def _of_node(state: State, lessee: Lessee) -> list[str]:
+def _of_disk(beat: LeaseBeat) -> list[str]:
+    if not beat.unkept:
+        return []
+    slow = "until it can, an address leaves it only when its lease has run out"
+    return [f"{beat.node} cannot write down what it gives up: {beat.unkept}; {slow}"]
+
+
+def _of_node(state: State, lessee: Lessee, beat: LeaseBeat) -> list[str]:
     """Return why a node that is heard could not hold VIPs."""
-    beat = lessee.beat
-    assert beat is not None
     if beat.guard_age_us > GUARD_BEATS_MAX * state.ledger.every_us:
         detail = beat.guard_detail or "its report is old"
         return [f"the guard of {lessee.node} is not seen at work, it can hold no address: {detail}"]

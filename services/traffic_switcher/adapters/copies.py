@@ -1,5 +1,6 @@
 """A small file that must not be lost: two copies, written in turn, so that one is always whole."""
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,14 @@ from typing import Generic, TypeVar
 from shared.errors import StateError
 
 Content = TypeVar("Content")
+
+_ROOM = "make room on its file system"
+MENDS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: "mount its file system writable",
+    errno.EACCES: "let the user that the switcher runs as write there",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,9 @@ class Copies(Generic[Content]):
         try:
             _write(path, written)
         except OSError as error:
-            raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
+            why = error.strerror or str(error)
+            mend = f": {MENDS[error.errno]}" if error.errno in MENDS else ""
+            raise StateError(f"{path} cannot be written: {why}{mend}") from error
         self._generation += 1
         self._next = self._names[0] if self._next == self._names[1] else self._names[1]
 

@@ -56,6 +56,7 @@ class Switcher:
     leases: dict[str, Lease] = field(default_factory=dict)
     balancer: str = ""
     leaving: str = ""
+    unkept: str = ""
     guard_age_us: int = 0
     answers: bool = True  # requests through what it holds are answered
 
@@ -73,6 +74,7 @@ class Switcher:
             guard_detail="nothing was read" if self.guard_age_us else "",
             balancer=self.balancer,
             leaving=self.leaving,
+            unkept=self.unkept,
         )
 
     def hold(self, lease: Lease, now: int) -> Hold:

@@ -283,6 +283,18 @@ def test_a_node_whose_guard_is_not_seen_at_work_loses_its_vip_after_the_lease() 
     assert any("the guard of node-a is not seen at work" in each for each in alarms(play))
 
 
+def test_a_node_that_cannot_write_down_what_it_gives_up_is_said_and_keeps_its_vip() -> None:
+    play = VipPlay()
+    play.switchers[A].unkept = "leases.1 cannot be written: No space left on device"
+    play.report(A)
+    play.pass_by(5 * SECOND)
+    assert play.held["web"] == A
+    assert any("give" in each and "No space left" in each for each in alarms(play))
+    play.switchers[A].unkept = ""
+    play.report(A)
+    assert not alarms(play)
+
+
 def test_what_nobody_can_hold_is_dark_and_said_and_taken_as_soon_as_somebody_can() -> None:
     play = VipPlay()
     play.switchers[B].balancer = "hung: no answer for 300 ms"

@@ -182,8 +182,10 @@ def test_what_is_not_on_the_disk_is_not_said() -> None:
     assert not play.is_open("web")
     assert play.beats[-1].vips["web"].floor == NO_TERM
     assert ("web", "released") not in play.held
+    assert play.beats[-1].unkept == "disk full"
     play.disk_full = False
     play.pass_time(2 * SECOND)
+    assert play.beats[-1].unkept == ""
     assert play.beats[-1].vips["web"].floor == SECOND_TERM
     assert play.held[-1] == ("web", "released")
 

@@ -35,6 +35,7 @@ def _beat(state: State, now: Instant) -> Decided:
         balancer=state.balancer,
         leaving=state.leaving,
         late_us=late_us,
+        unkept=state.unkept,
     )
     every_us = state.cluster.heartbeat.every_us
     is_on_grid = now >= state.beat_at

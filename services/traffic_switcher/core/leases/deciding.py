@@ -186,7 +186,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
         case FloorsPersisted():
             return releasing.floors_persisted(state, now)
         case FloorsNotPersisted():
-            return releasing.floors_not_persisted(state, now), ()
+            return releasing.floors_not_persisted(state, event.detail, now), ()
         case Claimed():
             return taking.claimed(state, event, now)
         case Leaving():

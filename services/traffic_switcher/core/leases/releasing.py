@@ -176,7 +176,7 @@ def floors_persisted(state: State, now: Instant) -> Decided:
     """Say what was given up, now that it can never be taken again."""
     memory = state.persisting
     assert memory is not None
-    state = replace(state, persisted=memory, persisting=None, beat_now=True)
+    state = replace(state, persisted=memory, persisting=None, unkept="", beat_now=True)
     actions: list[Action] = []
     for name, vip in sorted(state.vips.items()):
         if vip.release is not None and memory.floors.get(name, NO_TERM) >= vip.release.term:
@@ -185,9 +185,9 @@ def floors_persisted(state: State, now: Instant) -> Decided:
     return state, tuple(actions)
 
 
-def floors_not_persisted(state: State, now: Instant) -> State:
+def floors_not_persisted(state: State, why: str, now: Instant) -> State:
     """Try again later; until then nothing is said, and the arbiter waits for the lease's end."""
-    return replace(state, persisting=None, persist_again_at=now + PERSIST_AGAIN_US)
+    return replace(state, persisting=None, unkept=why, persist_again_at=now + PERSIST_AGAIN_US)
 
 
 def _released(state: State, name: str, release: Release, now: Instant) -> tuple[Action, ...]:

@@ -92,6 +92,7 @@ class State:
     persisted: Memory
     persisting: Memory | None = None
     persist_again_at: Instant = 0
+    unkept: str = ""  # why it could not be persisted the last time ("" it was)
     number: int = 0  # of the newest beat
     sent: Mapping[int, Instant] = field(default_factory=lambda: MappingProxyType({}))
     beat_at: Instant  # the next on the grid
