@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-ARP, IPV6 = 0x0806, 0x86DD
+ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
 EVERYBODY = b"\xff" * 6
 NOBODY = b"\x00" * 6
 
@@ -62,6 +62,11 @@ def claim(frame: bytes) -> Claim | None:
     if kind == IPV6 and len(frame) >= _ADVERTISEMENT_END and frame[20] == _ICMPV6:
         return _claimed_by_advertisement(frame)
     return None
+
+
+def readdressed(frame: bytes, hardware: bytes, sender: bytes) -> bytes:
+    """Return a frame as it is sent on to another neighbour by who received it."""
+    return hardware + sender + frame[2 * len(hardware) :]
 
 
 def hardware_text(hardware: bytes) -> str:

@@ -2,7 +2,8 @@
 
 A few connections to every service at every VIP; over each a request is sent again and again, and
 it is noted until when it was answered, and when it broke; then another is opened. A planned move
-must not break them within the drain time.
+must not break them within the drain time; but it may ask them to leave, with a whole answer that
+says it is the last.
 
 What is seen is written as JSON: when all are open, and at the end.
 """
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from services.sandbox.client import Target, parse_answer, read_targets
+from services.sandbox.client import Answer, Target, parse_answer, read_targets
 from services.sandbox.loops import run
 from shared.clock import Clock, SystemClock
 from shared.errors import StateError
@@ -41,6 +42,7 @@ class Seat:
     opened_at: Instant
     answers: int = 0
     answered_at: Instant = 0  # the newest answer
+    left_at: Instant | None = None  # it was asked to
     broken_at: Instant | None = None
     why: str = ""
 
@@ -58,7 +60,7 @@ async def sit(targets: Sequence[Target], length_us: Duration, report: Path, cloc
         await _use(seat, line, end_at, clock)
         while (
             clock.now() < end_at and len(seats) < SEATS_MAX
-        ):  # it broke: sit down again, as who is still interested does
+        ):  # it is over: sit down again, as who is still interested does
             try:
                 line = await asyncio.open_connection(target.address, target.port)
             except OSError:
@@ -83,9 +85,12 @@ async def _use(seat: Seat, line: Line, end_at: Instant, clock: Clock) -> None:
         while clock.now() < end_at:
             writer.write(f"GET / HTTP/1.1\r\nhost: {seat.service}.test\r\n\r\n".encode())
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                await _answer(reader)
+                answer = await _answer(reader)
             seat.answers += 1
             seat.answered_at = clock.now()
+            if not answer.keep:
+                seat.left_at = seat.answered_at
+                return
             await clock.sleep(ASK_EVERY_US)
     except TimeoutError:
         seat.broken_at, seat.why = clock.now(), f"no answer within {ANSWER_WITHIN_S:g} s"
@@ -95,13 +100,14 @@ async def _use(seat: Seat, line: Line, end_at: Instant, clock: Clock) -> None:
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader) -> None:
+async def _answer(reader: asyncio.StreamReader) -> Answer:
     received = b""
-    while parse_answer(received) is None:
+    while (answer := parse_answer(received)) is None:
         chunk = await reader.read(RECEIVE_MAX)
         if not chunk:
             raise EOFError("closed by the other end")
         received += chunk
+    return answer
 
 
 def write(report: Path, seats: Sequence[Seat], *, over: bool) -> None:

@@ -1,7 +1,7 @@
 """A machine's addresses, its wire and its load balancer, as values that a test may change."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from services.traffic_switcher.adapters.ports import Place
@@ -103,6 +103,47 @@ class FakeAnnouncer:
         """Let a stranger claim an address."""
         if self._claimed is not None:
             self._claimed(address, hardware, "eth0")
+
+
+class FakeNewcomers:
+    """Clients that wait, by the address that they came to: nobody (""), or who gets them."""
+
+    def __init__(self) -> None:
+        self.passed: dict[str, str] = {}
+
+    def hold_back(self, address: str, interface: str) -> None:
+        """Keep them."""
+        assert interface
+        self.passed[address] = ""
+
+    def pass_on(self, address: str, hardware: str) -> None:
+        """Send them on."""
+        if address in self.passed:
+            self.passed[address] = hardware
+
+    def let_go(self, address: str) -> None:
+        """Forget them."""
+        self.passed.pop(address, None)
+
+    def close(self) -> None:
+        """Forget all."""
+        self.passed.clear()
+
+
+class FakeFarewells:
+    """A load balancer that knows whose clients are to leave."""
+
+    def __init__(self) -> None:
+        self.leaving: frozenset[str] = frozenset()
+
+    def bid(self, addresses: Iterable[str]) -> None:
+        """Say whose."""
+        self.leaving = frozenset(addresses)
+
+    async def run(self, changed: Callable[[str], None]) -> None:
+        """See to it."""
+        changed("")
+        await asyncio.Event().wait()
 
 
 class FakeBalancerWatch:

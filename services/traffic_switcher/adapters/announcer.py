@@ -24,6 +24,7 @@ FRAME_MAX = 2_048  # octets; claims have 90
 CLAIMS_AT_ONCE = 64
 ETHERNET = 1  # ARPHRD_ETHER
 SO_ATTACH_FILTER = 26
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
 SIOCGIFHWADDR = 0x8927
 NAME_MAX = 16
 FORBIDDEN = "it needs CAP_NET_RAW, so run the switcher as root or give it that capability"
@@ -80,14 +81,7 @@ class WireAnnouncer:
             raise
 
     def _open(self, index: int, interface: str, kind: int) -> socket.socket:
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
-        try:
-            # It hears nothing until it is bound: nothing passes that the filter has not seen.
-            _attach(wire, program(kind, self._addresses))
-            wire.bind((interface, kind))
-        except OSError:
-            wire.close()
-            raise
+        wire = open_filtered(interface, kind, program(kind, self._addresses))
         self._wires[index, kind] = wire
         if self._claimed is not None:
             self._hear_on((index, kind), wire)
@@ -143,6 +137,26 @@ def own_hardware() -> frozenset[str]:
 
 def _is_there(index: int) -> bool:
     return index in dict(socket.if_nameindex())
+
+
+def open_filtered(
+    interface: str, kind: int, instructions: tuple[Instruction, ...], *, metadata: bool = False
+) -> socket.socket:
+    """Return a packet socket that hears what its filter passes of one kind, and nothing else.
+
+    With `metadata` each frame has the kernel's own in front (`struct virtio_net_hdr`).
+    """
+    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
+    try:
+        # It hears nothing until it is bound: nothing passes that the filter has not seen.
+        _attach(wire, instructions)
+        if metadata:
+            wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        wire.bind((interface, kind))
+    except OSError:
+        wire.close()
+        raise
+    return wire
 
 
 def _attach(wire: socket.socket, instructions: tuple[Instruction, ...]) -> None:

@@ -55,6 +55,10 @@ class LeaseStory:
         """Write what was tried in vain, once for the same reason, and that it worked again."""
         self._changed(f"{what} of {vip}", fault)
 
+    def farewells(self, fault: str) -> None:
+        """Write that clients of what drains are not told to leave, or are again."""
+        self._changed("ending kept connections of what drains", fault)
+
     def lacks(self, what: str) -> None:
         """Write what this machine's guard has to do without."""
         self._changed("the whole guard", what)

@@ -6,8 +6,10 @@ from pathlib import Path
 from services.traffic_switcher.adapters.addresses import NetlinkAddresses
 from services.traffic_switcher.adapters.announcer import WireAnnouncer
 from services.traffic_switcher.adapters.balancer_watch import HaproxyWatch
+from services.traffic_switcher.adapters.farewells import HaproxyFarewells
 from services.traffic_switcher.adapters.guard import NftGuard
 from services.traffic_switcher.adapters.haproxy import Files
+from services.traffic_switcher.adapters.newcomers import WireNewcomers
 from services.traffic_switcher.adapters.plain_loop import OnPlainLoop
 from services.traffic_switcher.adapters.ports import Machine
 from services.traffic_switcher.core.haproxy_file import Place, token_of
@@ -25,5 +27,7 @@ def this_machine(settings: Settings, environ: Mapping[str, str], clock: Clock) -
         guard=lambda: NftGuard(libnftables.find(environ), cluster, clock),
         addresses=OnPlainLoop(NetlinkAddresses(tuple(cluster.vips.values()))),
         announcer=WireAnnouncer(vip.address for vip in cluster.vips.values()),
+        newcomers=WireNewcomers(),
+        farewells=HaproxyFarewells(cluster, socket, clock),
         balancer=HaproxyWatch(Path(place.alive), clock),
     )

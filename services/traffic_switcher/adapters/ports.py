@@ -4,7 +4,7 @@ Each has one real adapter beside it, and a fake in tests/fakes that passes the s
 All addresses are text as `ipaddress` writes it; all of them are VIPs of the configuration.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,17 @@ from services.traffic_switcher.core.leases.pace import PERMIT_US
 from services.traffic_switcher.core.places import Place
 from shared.instant import Duration
 
-__all__ = ["PERMIT_US", "Addresses", "Announcer", "BalancerWatch", "Guard", "Machine", "Place"]
+__all__ = [
+    "PERMIT_US",
+    "Addresses",
+    "Announcer",
+    "BalancerWatch",
+    "Farewells",
+    "Guard",
+    "Machine",
+    "Newcomers",
+    "Place",
+]
 
 
 class Guard(Protocol):
@@ -90,6 +100,36 @@ class Announcer(Protocol):
         """End."""
 
 
+class Newcomers(Protocol):
+    """Who begins a connection with a VIP that has left, before the next holder is known.
+
+    They are frames on the wire. They are kept as they came, by the kernel, and sent on as a switch
+    would: nothing is ever answered here. Raises `SwitchError`.
+    """
+
+    def hold_back(self, address: str, interface: str) -> None:
+        """Keep them from now on."""
+
+    def pass_on(self, address: str, hardware: str) -> None:
+        """Send those that are kept, and all that come, to a neighbour."""
+
+    def let_go(self, address: str) -> None:
+        """Do neither any more; what is kept is lost, and comes again by itself."""
+
+    def close(self) -> None:
+        """Let go of all."""
+
+
+class Farewells(Protocol):
+    """Has the load balancer tell clients of these VIPs to leave, each with its next answer."""
+
+    def bid(self, addresses: Iterable[str]) -> None:
+        """Say of which VIPs, from now on; of no others."""
+
+    async def run(self, changed: Callable[[str], None]) -> None:
+        """See to it for ever; call back with why it cannot be done while it matters, or ""."""
+
+
 class BalancerWatch(Protocol):
     """Notices that the load balancer died or hangs, faster than anything else."""
 
@@ -99,10 +139,12 @@ class BalancerWatch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The kernel's gate, the addresses, the wire, and whether the load balancer serves."""
+    """The kernel's gate, the addresses, the wire, and the load balancer as far as VIPs go."""
 
     # Made when it is to stand: what it needs may be missing, and be installed while we run.
     guard: Callable[[], Guard]
     addresses: Addresses
     announcer: Announcer
+    newcomers: Newcomers
+    farewells: Farewells
     balancer: BalancerWatch

@@ -7,7 +7,7 @@ and 0012 tell what happened with others.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -48,6 +48,12 @@ NOBODY_ADDRESS = "127.0.0.1:1"
 VERIFY_HEADER = "equipoise-verify"  # of a request: the token
 INSTANCE_HEADER = "equipoise-instance"  # of its answer: the node whose instance gave it
 
+# Lists of the addresses whose clients are to leave, one to a service: HAProxy knows them by number,
+# and counts its own from 0. They begin with what is no address of ours.
+FAREWELLS_FROM = 7_000
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - never listened at
+KEEP_ALIVE_US: Duration = 30 * SECOND
+
 SAFE = "{ method GET HEAD OPTIONS }"
 
 
@@ -74,6 +80,20 @@ def retries_of(service: Service) -> int:
     return RETRIES_MIRROR if service.mode is Mode.MIRROR else RETRIES_BALANCE
 
 
+def farewells(cluster: Cluster) -> dict[str, int]:
+    """Return the number of each service's list of addresses whose clients are to leave."""
+    return {
+        name: FAREWELLS_FROM + number
+        for number, (name, service) in enumerate(cluster.services.items())
+        if service.protocol is Protocol.HTTP and service.vips
+    }
+
+
+def keep_alive_us(cluster: Cluster) -> Duration:
+    """Return how long a client's connection may rest: it must end while its VIP drains."""
+    return min(KEEP_ALIVE_US, cluster.policy.drain_us * 9 // 10 or KEEP_ALIVE_US)
+
+
 def mark_of(cluster: Cluster, node: str, place: Place) -> str:
     """Return what names the structure of a configuration, whatever the rules in force."""
     text = "\n".join(_lines(cluster, node, place, original(cluster), frozenset()))
@@ -98,7 +118,7 @@ def _lines(
     yield from _alive(place)
     own = cluster.nodes[node].address
     for name, service in cluster.services.items():
-        yield from _frontend(service, own, [cluster.vips[vip].address for vip in service.vips])
+        yield from _frontend(service, own, cluster)
         yield from _backend(service, place)
         for instance, member in cluster.nodes.items():
             rule = rules[name][instance]
@@ -143,20 +163,25 @@ def _alive(place: Place) -> Iterator[str]:
     yield "    http-request return status 200"
 
 
-def _frontend(service: Service, own: str, vips: Iterable[str]) -> Iterator[str]:
+def _frontend(service: Service, own: str, cluster: Cluster) -> Iterator[str]:
     is_http = service.protocol is Protocol.HTTP
     yield f"frontend {service.name}"
     yield f"    mode {service.protocol}"
     yield f"    bind {_at(own, service.listen)}"
-    for vip in vips:
+    for vip in (cluster.vips[name].address for name in service.vips):
         # Listened at on every node, so that a takeover needs no reload: `transparent` lets a
         # socket have an address that is not there, without any setting of the machine's.
         yield f"    bind {_at(vip, service.listen)} transparent"
     yield f"    timeout client {_time(ANSWER_TIMEOUT_US if is_http else IDLE_TIMEOUT_US)}"
     if is_http:
         yield "    timeout http-request 10s"
-        yield "    timeout http-keep-alive 30s"
+        yield f"    timeout http-keep-alive {_time(keep_alive_us(cluster))}"
         yield "    option forwardfor"
+        if number := farewells(cluster).get(service.name):
+            # A client that is told so leaves with a whole answer; one that rests is ended by the
+            # time above. What is cut off at the drain's end could be a request on its way.
+            leaving = f"{{ dst -u {number} {NO_ADDRESS} }}"
+            yield f"    http-after-response set-header connection close if {leaving}"
     yield f"    default_backend {service.name}"
 
 

@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, assert_never
 
 from services.traffic_switcher.adapters.ports import Addresses
+from services.traffic_switcher.core.leases.actions import (
+    DropAddress,
+    ForgetFlows,
+    LookAround,
+    TakeAddress,
+)
 from services.traffic_switcher.core.leases.state import (
     AddressNotTaken,
     AddressTaken,
-    DropAddress,
     Event,
-    ForgetFlows,
-    LookAround,
     PlacesSeen,
     PlacesUnknown,
-    TakeAddress,
 )
 from shared.clock import Clock
 from shared.errors import SwitchError

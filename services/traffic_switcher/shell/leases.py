@@ -11,49 +11,61 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, TypeAlias, assert_never
 
 from services.traffic_switcher.adapters.lease_story import LeaseStory
 from services.traffic_switcher.adapters.ports import Guard, Machine
-from services.traffic_switcher.core.leases import Beginning, deadline, decide, is_over, start
-from services.traffic_switcher.core.leases.state import (
+from services.traffic_switcher.core.leases import (
+    Beginning,
+    deadline,
+    decide,
+    draining,
+    is_over,
+    start,
+)
+from services.traffic_switcher.core.leases.actions import (
     Action,
     Announce,
-    Answered,
     Ask,
-    BalancerChanged,
     Beat,
-    Claimed,
-    Closed,
     CloseGuard,
     DropAddress,
+    ForgetFlows,
+    HandOver,
+    HoldBack,
+    Keep,
+    LetGo,
+    Look,
+    LookAround,
+    PassOn,
+    PersistFloors,
+    Renew,
+    Stand,
+    TakeAddress,
+)
+from services.traffic_switcher.core.leases.state import (
+    Answered,
+    BalancerChanged,
+    Claimed,
+    Closed,
     Event,
     FloorsNotPersisted,
     FloorsPersisted,
-    ForgetFlows,
     GuardBroken,
     GuardShown,
-    HandOver,
     Heard,
-    Keep,
     Leaving,
-    Look,
-    LookAround,
     Memory,
     NotAnnounced,
     NotAnswered,
     NotRenewed,
     NotStood,
-    PersistFloors,
     PlacesChanged,
     PlacesSeen,
     PlanInForce,
-    Renew,
     Renewed,
-    Stand,
     State,
     Stood,
-    TakeAddress,
     Tick,
 )
 from services.traffic_switcher.core.state import Say, Trace
@@ -74,6 +86,7 @@ WAITING_MAX = 1_000
 # A leaving node has closed its guard by then; this is for the words and the addresses.
 LEAVE_WITHIN_US: Duration = 300 * MILLISECOND
 BEING_STOPPED = "this switcher is being stopped"
+Gentle: TypeAlias = HandOver | Keep | Announce | HoldBack | PassOn | LetGo
 
 
 class Store(Protocol):
@@ -137,6 +150,7 @@ class LeaseKeeper:
         self._listen()
         self._keep(self._hands.work(lambda: self._put(PlacesChanged()), self._put))
         self._keep(self._machine.balancer.run(lambda why: self._put(BalancerChanged(why))))
+        self._keep(self._machine.farewells.run(self._story.farewells))
         await self._base.bus.subscribe(f"grant.{self._base.settings.member}", self._hear)
         self._keep(self._wake_at_end())
         try:
@@ -148,6 +162,7 @@ class LeaseKeeper:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._machine.announcer.close()
+            self._machine.newcomers.close()
             await self._hands.close()
 
     # -- events --------------------------------------------------------------------------
@@ -175,6 +190,7 @@ class LeaseKeeper:
                 followed = await self._perform(action)
                 if followed is not None:
                     waiting.append(followed)
+        self._machine.farewells.bid(self._addresses[name] for name in draining(self._state))
 
     def _hear(self, received: Received) -> None:
         if not isinstance(received.message, Grant):
@@ -205,7 +221,7 @@ class LeaseKeeper:
         match action:
             case Stand() | Look() | Renew() | CloseGuard():
                 return self._at_guard(action)
-            case HandOver() | Keep() | Announce():
+            case HandOver() | Keep() | Announce() | HoldBack() | PassOn() | LetGo():
                 return self._try(action)
             case TakeAddress() | DropAddress() | ForgetFlows() | LookAround():
                 self._hands.wish(action)
@@ -255,7 +271,7 @@ class LeaseKeeper:
         renewed = {name: end for name, end in ends.items() if self._addresses[name] in done}
         return Renewed(renewed) if renewed else NotRenewed()
 
-    def _try(self, action: HandOver | Keep | Announce) -> Event | None:
+    def _try(self, action: Gentle) -> Event | None:
         """Do what makes a move gentler or faster; without it the VIP is held all the same."""
         try:
             self._do_if_possible(action)
@@ -265,7 +281,7 @@ class LeaseKeeper:
         self._story.done(type(action).__name__, action.vip, "")
         return None
 
-    def _do_if_possible(self, action: HandOver | Keep | Announce) -> None:
+    def _do_if_possible(self, action: Gentle) -> None:
         address = self._addresses[action.vip]
         assert self._guard is not None
         match action:
@@ -273,6 +289,12 @@ class LeaseKeeper:
                 self._guard.hand_over(address, to=action.to, for_us=action.for_us)
             case Keep():
                 self._guard.keep(address)
+            case HoldBack():
+                self._machine.newcomers.hold_back(address, action.interface)
+            case PassOn():
+                self._machine.newcomers.pass_on(address, action.hardware)
+            case LetGo():
+                self._machine.newcomers.let_go(address)
             case Announce():
                 # This process may have been stopped since it was decided.
                 if self._is_held(action.vip):

@@ -25,7 +25,13 @@ from shared.messages.traffic import Placement, Plan
 from shared.runtime import Base
 from shared.telemetry import Attribute, Telemetry
 from tests.fakes.fake_guard import FakeGuard
-from tests.fakes.fake_machine import FakeAddresses, FakeAnnouncer, FakeBalancerWatch
+from tests.fakes.fake_machine import (
+    FakeAddresses,
+    FakeAnnouncer,
+    FakeBalancerWatch,
+    FakeFarewells,
+    FakeNewcomers,
+)
 from tests.integration.traffic_switcher.stage import CLOCK, settings_in, until
 from tests.unit.traffic_switcher.lease_play import plan, with_vips
 from tests.unit.traffic_switcher.play import cluster, service
@@ -85,6 +91,8 @@ class Node:
     guard: FakeGuard = field(default_factory=lambda: FakeGuard(CLOCK.now))
     addresses: FakeAddresses = field(default_factory=lambda: FakeAddresses((WEB, API), CLOCK))
     announcer: FakeAnnouncer = field(default_factory=FakeAnnouncer)
+    newcomers: FakeNewcomers = field(default_factory=FakeNewcomers)
+    farewells: FakeFarewells = field(default_factory=FakeFarewells)
     balancer: FakeBalancerWatch = field(default_factory=FakeBalancerWatch)
     answers: Answers = field(default_factory=Answers)
     spans: Spans = field(default_factory=Spans)
@@ -117,6 +125,8 @@ class Node:
             guard=self._guard,
             addresses=self.addresses,
             announcer=self.announcer,
+            newcomers=self.newcomers,
+            farewells=self.farewells,
             balancer=self.balancer,
         )
         store = LeaseStore(self.directory, cluster="test", node=self.name)

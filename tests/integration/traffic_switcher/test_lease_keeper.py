@@ -74,11 +74,17 @@ def test_a_planned_move_hands_open_connections_over() -> None:
         await it.held("node-a", "web", Holding.RELEASED)
         a, b = it.nodes["node-a"], it.nodes["node-b"]
         assert a.guard.serves_on(WEB)
+        assert a.newcomers.passed == {WEB: ""}
+        assert a.farewells.leaving == {WEB}
+        a.announcer.claim(WEB, "02:00:00:00:00:0b")
+        await it.until(lambda: a.newcomers.passed == {WEB: "02:00:00:00:00:0b"})
         assert a.addresses.is_there(WEB)
         await it.held("node-b", "web", Holding.ANSWERED)
         assert b.guard.hands_over_to(WEB) == it.nodes["node-a"].cluster.nodes["node-a"].address
         await it.held("node-a", "web", Holding.DRAINED)
         await it.until(lambda: not a.addresses.is_there(WEB))
+        assert a.newcomers.passed == {}
+        await it.until(lambda: a.farewells.leaving == frozenset())
         assert not b.addresses.is_there(API)
 
     play(test)

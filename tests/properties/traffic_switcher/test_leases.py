@@ -10,13 +10,13 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
+from services.traffic_switcher.core.leases.actions import Renew
 from services.traffic_switcher.core.leases.pace import PERMIT_US
 from services.traffic_switcher.core.leases.state import (
     BalancerChanged,
     Heard,
     Memory,
     PlacesChanged,
-    Renew,
 )
 from services.traffic_switcher.shell.renewing import renew
 from shared.instant import MILLISECOND, SECOND, Duration, Instant

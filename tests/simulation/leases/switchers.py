@@ -12,42 +12,47 @@ from services.traffic_switcher.core.leases import (
     is_over,
     start,
 )
-from services.traffic_switcher.core.leases.state import (
+from services.traffic_switcher.core.leases.actions import (
     Action,
-    AddressTaken,
     Announce,
-    Answered,
     Ask,
-    BalancerChanged,
     Beat,
-    Closed,
     CloseGuard,
     DropAddress,
+    ForgetFlows,
+    HandOver,
+    HoldBack,
+    Keep,
+    LetGo,
+    Look,
+    LookAround,
+    PassOn,
+    PersistFloors,
+    Renew,
+    Stand,
+    TakeAddress,
+)
+from services.traffic_switcher.core.leases.state import (
+    AddressTaken,
+    Answered,
+    BalancerChanged,
+    Closed,
     Event,
     FloorsNotPersisted,
     FloorsPersisted,
-    ForgetFlows,
     GuardBroken,
     GuardShown,
-    HandOver,
     Heard,
-    Keep,
     Leaving,
-    Look,
-    LookAround,
     Memory,
     NotAnswered,
     NotRenewed,
     NotStood,
-    PersistFloors,
     PlacesChanged,
     PlacesSeen,
     PlanInForce,
-    Renew,
     Renewed,
-    Stand,
     Stood,
-    TakeAddress,
     Tick,
 )
 from services.traffic_switcher.core.places import Place
@@ -242,6 +247,8 @@ class Switcher(Process):
                 self._later(action)
             case DropAddress() | ForgetFlows() | Announce() | Trace():
                 pass
+            case HoldBack() | PassOn() | LetGo():
+                pass  # frames, which never decide who holds
             case _:
                 assert_never(action)
         return None

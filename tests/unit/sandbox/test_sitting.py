@@ -1,6 +1,7 @@
 """Connections that stay: what is noted of them, and which must have lasted."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from services.sandbox.client import Target
@@ -72,6 +73,40 @@ def test_where_nobody_sat_when_a_vip_moved_nothing_is_proved() -> None:
 def test_a_connection_through_another_vip_must_not_end_at_all() -> None:
     ended = seat("api", answered_at=DRAINED_AT + SECOND, broken_at=DRAINED_AT + SECOND)
     assert broken([ended], MOVES, DRAIN_US) == ["1 of 1 connections through api broke: reset"]
+
+
+def test_who_is_asked_to_leave_by_a_move_has_lost_nothing_and_nobody_else_is_asked() -> None:
+    asked = replace(seat("web", answered_at=MOVED_AT - 1), left_at=MOVED_AT - 1)
+    assert broken([asked], MOVES, DRAIN_US) == []
+    stays = seat("web", answered_at=DRAINED_AT)
+    for_nothing = replace(asked, left_at=MOVED_AT - SECOND)
+    too_late = replace(asked, opened_at=MOVED_AT + 1, left_at=MOVED_AT + SECOND)
+    assert broken([stays, for_nothing, too_late], MOVES, DRAIN_US) == [
+        "2 of 3 connections through web were asked to leave though it did not move"
+    ]
+
+
+def test_a_connection_that_is_asked_to_leave_is_not_asked_again(tmp_path: Path) -> None:
+    report = tmp_path / "sitting.json"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        assert await reader.read() == b""
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        target = Target("web", "shop", "127.0.0.1", port)
+        await sit([target], 100 * MILLISECOND, report, SystemClock())
+        server.close()
+
+    asyncio.run(run())
+    over, seats = read(report)
+    assert over
+    assert {each.broken_at for each in seats} == {None}
+    assert all(each.left_at == each.answered_at for each in seats if each.answers)
 
 
 def test_what_becomes_of_connections_is_written_when_they_are_open_and_at_the_end(

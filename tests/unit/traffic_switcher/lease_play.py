@@ -5,41 +5,46 @@ from dataclasses import dataclass, field, replace
 
 from services.traffic_switcher.core import leases
 from services.traffic_switcher.core.leases import Beginning
-from services.traffic_switcher.core.leases.state import (
+from services.traffic_switcher.core.leases.actions import (
     Action,
-    AddressNotTaken,
-    AddressTaken,
     Announce,
-    Answered,
     Ask,
-    BalancerChanged,
     Beat,
-    Closed,
     CloseGuard,
     DropAddress,
+    ForgetFlows,
+    HandOver,
+    HoldBack,
+    Keep,
+    LetGo,
+    Look,
+    LookAround,
+    PassOn,
+    PersistFloors,
+    Renew,
+    Stand,
+    TakeAddress,
+)
+from services.traffic_switcher.core.leases.state import (
+    AddressNotTaken,
+    AddressTaken,
+    Answered,
+    BalancerChanged,
+    Closed,
     Event,
     FloorsNotPersisted,
     FloorsPersisted,
-    ForgetFlows,
     GuardBroken,
     GuardShown,
-    HandOver,
     Heard,
-    Keep,
-    Look,
-    LookAround,
     Memory,
     NotRenewed,
     NotStood,
-    PersistFloors,
     PlacesSeen,
     PlanInForce,
-    Renew,
     Renewed,
-    Stand,
     State,
     Stood,
-    TakeAddress,
     Tick,
 )
 from services.traffic_switcher.core.places import Place
@@ -215,6 +220,8 @@ class LeasePlay:
                 self.disk = action.memory
                 return [FloorsPersisted()]
             case Beat() | HandOver() | Keep() | ForgetFlows() | Announce() | Say() | Trace():
+                return []
+            case HoldBack() | PassOn() | LetGo():
                 return []
 
     def _renew(self, action: Renew) -> Event:

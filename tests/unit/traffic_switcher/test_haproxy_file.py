@@ -16,6 +16,7 @@ from services.traffic_switcher.core.haproxy_file import (
 from services.traffic_switcher.core.pace import DRAINED_AFTER_US
 from shared.cluster import Cluster, Mode, Node, Protocol, VirtualIp
 from shared.errors import ConfigError
+from shared.instant import SECOND
 from shared.rules import Rules, original
 from tests.unit.traffic_switcher.play import OUT, changed, cluster, service
 
@@ -126,6 +127,14 @@ def test_a_path_with_control_characters_is_refused() -> None:
 
 def test_an_instance_drains_longer_than_a_connection_attempt_lasts() -> None:
     assert DRAINED_AFTER_US > CONNECT_TIMEOUT_US
+
+
+@pytest.mark.parametrize(("drain_s", "rests"), [(1, "900ms"), (30, "27000ms"), (0, "30000ms")])
+def test_a_clients_connection_rests_for_less_than_its_vip_may_drain(
+    drain_s: int, rests: str
+) -> None:
+    of = replace(CLUSTER, policy=replace(CLUSTER.policy, drain_us=drain_s * SECOND))
+    assert f"timeout http-keep-alive {rests}\n" in part(text(of=of), "frontend", "shop")
 
 
 def test_every_node_listens_at_every_vip_of_a_service_also_where_it_is_not() -> None:

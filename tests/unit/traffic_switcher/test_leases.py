@@ -3,22 +3,26 @@
 from dataclasses import replace
 
 from services.traffic_switcher.core import leases
+from services.traffic_switcher.core.leases.actions import (
+    HandOver,
+    LetGo,
+    PassOn,
+    PersistFloors,
+    Renew,
+)
 from services.traffic_switcher.core.leases.pace import ANNOUNCE_AGAIN_US, PERMIT_US, RENEW_AGAIN_US
 from services.traffic_switcher.core.leases.state import (
     AddressTaken,
     Answered,
     BalancerChanged,
     Claimed,
-    HandOver,
     Heard,
     Memory,
     NotAnnounced,
-    PersistFloors,
     PlacesChanged,
     PlacesSeen,
     PlacesUnknown,
     PlanInForce,
-    Renew,
     Tick,
 )
 from services.traffic_switcher.core.state import Trace
@@ -397,6 +401,44 @@ def test_the_address_stays_for_as_long_as_it_drains() -> None:
     count = play.kinds().count("TakeAddress")
     play.pass_time(5 * SECOND)
     assert play.kinds().count("TakeAddress") == count
+
+
+def test_who_comes_after_the_guard_is_closed_is_held_back_and_passed_on_to_who_claims_it() -> None:
+    play = holding()
+    count = len(play.done)
+    moved = there(SECOND_TERM, previous="node-a", drain_us=2 * SECOND)
+    play.follow(SECOND_TERM, {"web": moved, "api": there(FIRST)})
+    kinds = play.kinds()[count:]
+    assert kinds[:2] == ["CloseGuard", "HoldBack"]  # before, he was met here
+    assert leases.draining(play.state) == ("web",)
+    play.feed(Claimed("web", "02:00:00:00:00:0b", "eth0"))
+    assert play.done[-1] == PassOn("web", "02:00:00:00:00:0b")
+    assert "Announce" not in play.kinds()[count:]
+    play.pass_time(2 * SECOND)
+    assert LetGo("web") in play.done
+    assert leases.draining(play.state) == ()
+    count = len(play.done)
+    play.feed(Claimed("web", "02:00:00:00:00:0b", "eth0"))
+    assert "PassOn" not in play.kinds()[count:]
+
+
+def test_a_vip_that_comes_back_while_it_drains_meets_its_clients_itself_again() -> None:
+    play = holding()
+    moved = there(SECOND_TERM, previous="node-a", drain_us=9 * SECOND)
+    play.follow(SECOND_TERM, {"web": moved, "api": there(FIRST)})
+    play.follow(THIRD, {"web": here(THIRD, previous="node-b", drain_us=9 * SECOND)})
+    count = len(play.done)
+    play.hear({"web": THIRD})
+    kinds = play.kinds()[count:]
+    assert kinds.index("LetGo") < kinds.index("Renew")
+    assert leases.draining(play.state) == ()
+
+
+def test_nobody_is_held_back_where_nothing_is_drained() -> None:
+    play = holding()
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    assert "HoldBack" not in play.kinds()
+    assert leases.draining(play.state) == ()
 
 
 # -- links and addresses ---------------------------------------------------------------------------

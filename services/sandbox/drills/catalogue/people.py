@@ -145,7 +145,10 @@ async def _sat(scene: Scene) -> Sequence[Seat]:
 def broken(
     seats: Sequence[Seat], moves: Mapping[str, Sequence[Instant]], drain_us: Duration
 ) -> list[str]:
-    """Say which connections broke though their VIP had not moved, or within the drain time."""
+    """Say which connections broke though their VIP had not moved, or within the drain time.
+
+    Nor may one be asked to leave where nothing moves.
+    """
     found = []
     for vip in sorted({seat.vip for seat in seats}):
         of_vip = [seat for seat in seats if seat.vip == vip]
@@ -156,6 +159,9 @@ def broken(
             found.append(
                 f"{len(lost)} of {len(of_vip)} connections through {vip} broke{within}: {reasons}"
             )
+        if sent := [seat for seat in of_vip if not _may_leave(seat, moves[vip])]:
+            text = f"connections through {vip} were asked to leave though it did not move"
+            found.append(f"{len(sent)} of {len(of_vip)} {text}")
         if any(not _is_open_at(at, of_vip) for at in moves[vip]):
             found.append(f"no connection was open through {vip} when it moved: nothing is proved")
     return found
@@ -168,8 +174,22 @@ def _lasted(seat: Seat, moves: Sequence[Instant], drain_us: Duration) -> bool:
     return any(seat.opened_at <= at and at + drain_us <= answered_until for at in moves)
 
 
+def _may_leave(seat: Seat, moves: Sequence[Instant]) -> bool:
+    # That it moved is seen on the wire, a moment after its clients were asked to leave.
+    left_at = seat.left_at
+    if left_at is None:
+        return True
+    return any(seat.opened_at <= at <= left_at + LAST_ANSWER_US for at in moves)
+
+
 def _is_open_at(at: Instant, seats: Sequence[Seat]) -> bool:
-    return any(seat.opened_at <= at < (seat.broken_at or at + 1) for seat in seats)
+    return any(seat.opened_at <= at < _end_of(seat, at + 1) for seat in seats)
+
+
+def _end_of(seat: Seat, if_none: Instant) -> Instant:
+    if seat.left_at is not None:
+        return seat.left_at + LAST_ANSWER_US
+    return seat.broken_at or if_none
 
 
 async def _wish(scene: Scene, verb: str, aim: Aim, *, reason: str) -> None:

@@ -7,7 +7,8 @@ releasing   how a VIP leaves: given up, run out, drained; what is persisted befo
 handing     planned moves: open connections are handed over to the holder before
 fitness     whether this node can hold a VIP; repairs
 beating     what is said, and when
-state       the values
+state       the values, and events
+actions     what is to be done
 lease_file  what is persisted, as bytes
 """
 
@@ -15,9 +16,10 @@ from services.traffic_switcher.core.leases.deciding import (
     Beginning,
     deadline,
     decide,
+    draining,
     is_over,
     start,
 )
 from services.traffic_switcher.core.leases.granting import rests
 
-__all__ = ["Beginning", "deadline", "decide", "is_over", "rests", "start"]
+__all__ = ["Beginning", "deadline", "decide", "draining", "is_over", "rests", "start"]

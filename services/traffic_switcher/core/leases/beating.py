@@ -1,8 +1,17 @@
 """Beats: numbered, on a grid that being late does not shift, and at once when it matters."""
 
 from services.traffic_switcher.core.leases import fitness
+from services.traffic_switcher.core.leases.actions import (
+    Action,
+    Beat,
+    Decided,
+    Look,
+)
 from services.traffic_switcher.core.leases.pace import SENT_MAX
-from services.traffic_switcher.core.leases.state import Action, Beat, Decided, Look, State, Vip
+from services.traffic_switcher.core.leases.state import (
+    State,
+    Vip,
+)
 from shared.frozen import replace
 from shared.instant import Duration, Instant
 from shared.messages.leases import NO_TERM, Hold, LeaseBeat

@@ -16,6 +16,7 @@
 8  What this node cannot hold, it gives up at once.
 9  Nothing is said of a floor or an epoch before it is on the disk.
 10 A release with a drain serves connections that are open; the next holder hands over to it.
+   Who would begin one meanwhile is held back, and passed on to that holder.
 
 `granting` has rules 1 to 3 and 7, `releasing` 3, 6, 8 and 9, `taking` 5, `fitness` 8, `handing`
 10, `beating` what is said of it all.
@@ -31,16 +32,21 @@ from services.traffic_switcher.core.leases import (
     releasing,
     taking,
 )
+from services.traffic_switcher.core.leases.actions import (
+    Action,
+    Decided,
+    LookAround,
+    PersistFloors,
+    Stand,
+)
 from services.traffic_switcher.core.leases.pace import LOOK_AROUND_US
 from services.traffic_switcher.core.leases.state import (
-    Action,
     AddressNotTaken,
     AddressTaken,
     Answered,
     BalancerChanged,
     Claimed,
     Closed,
-    Decided,
     Event,
     FloorsNotPersisted,
     FloorsPersisted,
@@ -48,19 +54,16 @@ from services.traffic_switcher.core.leases.state import (
     GuardShown,
     Heard,
     Leaving,
-    LookAround,
     Memory,
     NotAnnounced,
     NotAnswered,
     NotRenewed,
     NotStood,
-    PersistFloors,
     PlacesChanged,
     PlacesSeen,
     PlacesUnknown,
     PlanInForce,
     Renewed,
-    Stand,
     State,
     Stood,
     Tick,
@@ -134,6 +137,11 @@ def deadline(state: State) -> Instant:
             waits.append(vip.trouble_until)
         waits += releasing.waits(vip)
     return min(waits)
+
+
+def draining(state: State) -> tuple[str, ...]:
+    """Return the VIPs that have left, and whose open connections are served on."""
+    return tuple(name for name, vip in sorted(state.vips.items()) if vip.drained_at is not None)
 
 
 def is_over(state: State) -> bool:

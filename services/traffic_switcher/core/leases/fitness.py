@@ -2,6 +2,15 @@
 
 from collections.abc import Mapping
 
+from services.traffic_switcher.core.leases.actions import (
+    Action,
+    CloseGuard,
+    Decided,
+    DropAddress,
+    Renew,
+    Stand,
+    TakeAddress,
+)
 from services.traffic_switcher.core.leases.pace import (
     ADDRESS_VALID_US,
     LEFT_ALONE_US,
@@ -13,16 +22,9 @@ from services.traffic_switcher.core.leases.pace import (
     stand_again,
 )
 from services.traffic_switcher.core.leases.state import (
-    Action,
     AddressNotTaken,
-    CloseGuard,
-    Decided,
-    DropAddress,
     PlacesSeen,
-    Renew,
-    Stand,
     State,
-    TakeAddress,
     Vip,
     with_vip,
 )

@@ -6,13 +6,16 @@ The rules are those of docs/vip-safety.md; each has a function here that bears i
 from collections.abc import Mapping
 
 from services.traffic_switcher.core.leases import fitness, handing, releasing
+from services.traffic_switcher.core.leases.actions import (
+    Action,
+    Decided,
+    LetGo,
+    Renew,
+)
 from services.traffic_switcher.core.leases.pace import PERMIT_US
 from services.traffic_switcher.core.leases.releasing import Cause
 from services.traffic_switcher.core.leases.state import (
-    Action,
-    Decided,
     PlanInForce,
-    Renew,
     State,
     Vip,
     with_vip,
@@ -95,6 +98,8 @@ def heard(state: State, grant: Grant, now: Instant) -> Decided:
             state = with_vip(state, name, replace(vip, floor=term))  # not used, so given up
         elif ends_at > now:
             state = with_vip(state, name, leased(vip, term, ends_at, now))
+            if vip.drained_at is not None and state.vips[name].drained_at is None:
+                before.append(LetGo(name))
             state, more = handing.hand_over(state, name, now)
             before += more
             if state.vips[name].ends_at > vip.ends_at or term > vip.term:

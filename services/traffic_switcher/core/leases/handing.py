@@ -1,10 +1,12 @@
 """Planned moves: what belongs to connections of the holder before is handed over to it."""
 
-from services.traffic_switcher.core.leases.state import (
+from services.traffic_switcher.core.leases.actions import (
     Action,
     Decided,
     HandOver,
     Keep,
+)
+from services.traffic_switcher.core.leases.state import (
     State,
     Vip,
     with_vip,

@@ -3,6 +3,9 @@
     given up --> guard closed --> floor persisted --> said --> address dropped (drained: later)
     ran out  --> the kernel has closed it --> address dropped, said
 
+While a VIP drains, who begins a connection there is held back from the moment at which the guard
+is closed, and passed on to whoever claims the address: nobody has to ask twice.
+
 What is said is true: a release is said when the kernel has confirmed that the guard is closed, or
 when the lease is over anyway, and when the floor is on the disk.
 """
@@ -10,13 +13,17 @@ when the lease is over anyway, and when the floor is on the disk.
 from dataclasses import dataclass
 
 from services.traffic_switcher.core.leases import handing
-from services.traffic_switcher.core.leases.fitness import why_not
-from services.traffic_switcher.core.leases.pace import KERNEL_TICK_US, PERSIST_AGAIN_US
-from services.traffic_switcher.core.leases.state import (
+from services.traffic_switcher.core.leases.actions import (
     Action,
     CloseGuard,
     Decided,
     DropAddress,
+    HoldBack,
+    LetGo,
+)
+from services.traffic_switcher.core.leases.fitness import why_not
+from services.traffic_switcher.core.leases.pace import KERNEL_TICK_US, PERSIST_AGAIN_US
+from services.traffic_switcher.core.leases.state import (
     Memory,
     Release,
     State,
@@ -70,8 +77,9 @@ def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
         drained_at=now + drain_us if drain_us else None,
         hand_over_ends_at=0,
     )
-    dropped = () if drain_us else (DropAddress(name),)
-    closing = (CloseGuard(name, drain_us), *handing.kept(name, vip, now), *dropped)
+    # Who begins a connection after the guard is closed is held back; before, he was met here.
+    gently = HoldBack(name, vip.place.interface) if drain_us else DropAddress(name)
+    closing = (CloseGuard(name, drain_us), gently, *handing.kept(name, vip, now))
     return with_vip(state, name, after), closing
 
 
@@ -116,7 +124,7 @@ def drained(state: State, name: str, now: Instant) -> Decided:
         return state, ()
     held = replace(_held(state, name, vip.term, Holding.DRAINED), reason="the drain is over")
     after = with_vip(state, name, replace(vip, drained_at=None))
-    return after, (DropAddress(name), Say(held))
+    return after, (LetGo(name), DropAddress(name), Say(held))
 
 
 def waits(vip: Vip) -> tuple[Instant, ...]:

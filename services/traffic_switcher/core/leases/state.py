@@ -1,4 +1,4 @@
-"""The values that decisions about leases are made of: state, events, actions.
+"""The values that decisions about leases are made of: state and events.
 
 VIPs go by their names here; the shell knows their addresses.
 """
@@ -10,11 +10,10 @@ from typing import TypeAlias
 
 from services.traffic_switcher.core.following import RECOVERY
 from services.traffic_switcher.core.places import Place
-from services.traffic_switcher.core.state import Say, Trace
 from shared.cluster import Cluster
 from shared.frozen import replace
 from shared.instant import Duration, Instant
-from shared.messages.leases import NO_TERM, Grant, LeaseBeat, Term
+from shared.messages.leases import NO_TERM, Grant, Term
 from shared.messages.traffic import Placement, Plan
 
 UNSEEN = Place(unfit="the interfaces of this machine were not read yet")
@@ -314,129 +313,3 @@ Event: TypeAlias = (
     | Claimed
     | Leaving
 )
-
-
-# -- actions: carried out in this order, and nothing between them ------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Stand:
-    """Make the guard anew, everything closed; then say `Stood` or `NotStood`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Ask the kernel what it has; then say `GuardShown` or `GuardBroken`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """Publish it. It counts as sent when it was decided, which is before."""
-
-    beat: LeaseBeat
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Permit, then read the clock, then renew for what is left until these ends: rule 4.
-
-    Then say `Renewed` of those that were committed, `NotRenewed` or `GuardBroken`.
-    """
-
-    ends: Mapping[str, Instant]
-
-
-@dataclass(frozen=True, slots=True)
-class CloseGuard:
-    """Close it now, but for `drain_us` to what is open; then say `Closed` or `GuardBroken`."""
-
-    vip: str
-    drain_us: Duration = 0
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """Pass on to an address what belongs to no connection begun here; it may fail in peace."""
-
-    vip: str
-    to: str
-    for_us: Duration
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """End handing over."""
-
-    vip: str
-
-
-@dataclass(frozen=True, slots=True)
-class LookAround:
-    """Read links and addresses; then say `PlacesSeen` or `PlacesUnknown`."""
-
-
-@dataclass(frozen=True, slots=True)
-class TakeAddress:
-    """Put it there or keep it; then say `AddressTaken` or `AddressNotTaken`."""
-
-    vip: str
-    term: Term
-    valid_us: Duration
-
-
-@dataclass(frozen=True, slots=True)
-class DropAddress:
-    """Remove it, if it is ours."""
-
-    vip: str
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetFlows:
-    """Let the connection tracker forget it; after the address was taken."""
-
-    vip: str
-
-
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """Tell the neighbours; say `NotAnnounced` if it could not be said."""
-
-    vip: str
-    interface: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Send a real request through it; then say `Answered` or `NotAnswered`."""
-
-    vip: str
-    term: Term
-
-
-@dataclass(frozen=True, slots=True)
-class PersistFloors:
-    """Write this durably; then say `FloorsPersisted` or `FloorsNotPersisted`."""
-
-    memory: Memory
-
-
-Action: TypeAlias = (
-    Stand
-    | Look
-    | Beat
-    | Renew
-    | CloseGuard
-    | HandOver
-    | Keep
-    | LookAround
-    | TakeAddress
-    | DropAddress
-    | ForgetFlows
-    | Announce
-    | Ask
-    | PersistFloors
-    | Say
-    | Trace
-)
-Decided: TypeAlias = tuple[State, tuple[Action, ...]]

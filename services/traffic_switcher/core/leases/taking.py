@@ -2,6 +2,16 @@
 
 from collections.abc import Mapping
 
+from services.traffic_switcher.core.leases.actions import (
+    Action,
+    Announce,
+    Ask,
+    Decided,
+    ForgetFlows,
+    PassOn,
+    Renew,
+    TakeAddress,
+)
 from services.traffic_switcher.core.leases.pace import (
     ADDRESS_VALID_US,
     ANNOUNCE_AGAIN_US,
@@ -16,18 +26,11 @@ from services.traffic_switcher.core.leases.pace import (
     RENEW_AGAIN_US,
 )
 from services.traffic_switcher.core.leases.state import (
-    Action,
     AddressTaken,
-    Announce,
     Answered,
-    Ask,
     Claimed,
-    Decided,
-    ForgetFlows,
     NotAnswered,
-    Renew,
     State,
-    TakeAddress,
     Vip,
     parent_of,
     with_vip,
@@ -133,8 +136,14 @@ def not_announced(state: State, name: str, now: Instant) -> State:
 
 
 def claimed(state: State, event: Claimed, now: Instant) -> Decided:
-    """Claim it back, if it is held here: a bare claim proves nothing (rule 9)."""
+    """Claim it back, if it is held here: a bare claim proves nothing (rule 9).
+
+    Of what drains here it is the next holder's, and its clients are waiting; it proves nothing
+    there either: the guard of whoever they are passed on to decides.
+    """
     vip = state.vips[event.vip]
+    if vip.drained_at is not None:
+        return state, (PassOn(event.vip, event.hardware),)
     if vip.address_at is None or vip.opened_at is None:
         return state, ()
     name = event.vip
