@@ -98,6 +98,10 @@ class FakeGuard:
         to, until = self._handing.get(address, ("", 0))
         return to if until > self._now() else ""
 
+    def add(self, address: str, rest_us: Duration) -> None:
+        """Add an element by hand, as somebody else's `nft add element` does."""
+        self._ends[address] = self._now() + rest_us
+
     def flush(self) -> None:
         """Remove everything, as somebody else's `nft flush ruleset` does."""
         self._permits, self._ends, self._drains, self._handing = {}, {}, {}, {}

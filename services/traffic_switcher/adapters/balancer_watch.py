@@ -59,9 +59,10 @@ class HaproxyWatch:
             try:
                 self._connection = self._connect()
             except BlockingIOError:  # nobody has accepted for so long that no more fit
-                return Silent(silent_us=0, late_us=0)
+                return await self._unaccepted(watch.timeout_us)
             except OSError as error:
                 return Refused(f"haproxy at {self._path} {_why(error)}")
+            self._asked_at = None
         try:
             if self._asked_at is None:
                 if watch.answers and await self._is_closed_within(watch.pause_us):
@@ -71,6 +72,13 @@ class HaproxyWatch:
             return await self._listen(watch.timeout_us)
         except OSError:  # reset, or closed before we asked
             return self._closed()
+
+    async def _unaccepted(self, timeout_us: Duration) -> Finding:
+        """Rest: the question that could not be put counts as asked since the first try."""
+        if self._asked_at is None:
+            self._asked_at = self._clock.now()
+        await self._clock.sleep(timeout_us)
+        return Silent(silent_us=self._clock.now() - self._asked_at, late_us=0)
 
     async def _listen(self, timeout_us: Duration) -> Finding:
         assert self._asked_at is not None

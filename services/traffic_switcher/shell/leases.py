@@ -256,7 +256,8 @@ class LeaseKeeper:
             case Look():
                 rests = self._guard.shows()
                 self._story.lacks(self._guard.lacks)
-                return GuardShown({self._names[at]: us for at, us in rests.items()})
+                # Others can add to our sets; an address that is none of ours opens nothing.
+                return GuardShown({n: rests[at] for at, n in self._names.items() if at in rests})
             case Renew():
                 return self._renew(self._guard, action.ends)
             case CloseGuard():

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -126,6 +128,31 @@ def test_our_own_sleep_is_no_hang() -> None:
         assert made.faults[2:] == []
 
     play("wheel", scene)
+
+
+def test_who_accepts_nobody_hangs_and_holds_up_nobody_else(tmp_path: Path) -> None:
+    path, said = tmp_path / "alive", list[str]()
+
+    async def scene() -> None:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        with listening, ExitStack() as waiting:
+            listening.bind(str(path))
+            listening.listen(0)
+            watch = asyncio.ensure_future(HaproxyWatch(path, CLOCK).run(said.append))
+            accepted = (await asyncio.get_running_loop().sock_accept(listening))[0]
+            await asyncio.get_running_loop().sock_sendall(accepted, b"HTTP/1.1 200 OK\r\n\r\n")
+            await until(lambda: said == [""])
+            with suppress(BlockingIOError):
+                while True:  # until no more fit
+                    each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                    waiting.enter_context(each).connect(str(path))
+            accepted.close()
+            await until(lambda: len(said) > 1)
+            assert said[1].startswith("hung: ")
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    asyncio.run(scene())
 
 
 def is_another(made: Watched, before: int) -> bool:

@@ -229,6 +229,19 @@ def test_somebody_who_flushes_the_guard_again_and_again_gets_no_war_but_an_alarm
     play(test)
 
 
+def test_an_address_of_nobody_that_somebody_adds_to_the_guard_ends_nothing() -> None:
+    async def test(it: Scene) -> None:
+        it.give("web", "node-a", (1, 2))
+        await it.held("node-a", "web", Holding.ANSWERED)
+        a, number = it.nodes["node-a"], it.beats["node-a"].number
+        a.guard.add("192.0.2.9", 10 * SECOND)
+        await it.until(lambda: it.beats["node-a"].number > number + 3)
+        assert a.guard.is_open(WEB)
+        assert not _ended(it)
+
+    play(test)
+
+
 def test_a_removed_address_is_put_back_announced_and_said() -> None:
     async def test(it: Scene) -> None:
         it.give("web", "node-a", (1, 2))
