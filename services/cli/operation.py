@@ -104,7 +104,6 @@ class Operation:
             return answer
         mends = {
             "changed": "look at equipoise status, and ask again",
-            "unsafe": "wait, or insist with --force-unsafe",
             "not-leading": "an arbiter is being elected: ask again in a second",
         }
         code = answer["exit_code"]

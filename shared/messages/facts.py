@@ -96,9 +96,9 @@ class VipBelief:
     holder: str
     term: Term
     state: VipState
-    reason: str  # why it is there
+    reason: str  # why it is there; of a dark one, why its holder cannot hold it
     waiting_for: str  # "" nothing; "node-a healthy for 12 of 30 s"; "the lease of node-b"
-    since_us: Duration
+    since_us: Duration  # there; of a dark one, since nobody could have it
     incident: str | None = None
     lease_us: Duration = 0  # the length that its holder is granted
     answered_age_us: Duration | None = None

@@ -24,7 +24,7 @@ from shared.frozen import replace
 from shared.instant import SECOND, Duration, Instant, milliseconds
 from shared.messages.facts import VipChanged, VipMove
 from shared.messages.leases import NO_TERM
-from shared.messages.traffic import OverrideKind, Placement
+from shared.messages.traffic import Override, OverrideKind, Placement
 
 KEEPING_AWAY = (OverrideKind.MAINTENANCE, OverrideKind.FAILOVER)
 REASONS_MAX = 3  # a sentence lists so many nodes
@@ -44,15 +44,23 @@ class Move:
     waited_us: Duration = 0  # for leases to end
 
 
-def kept_off(state: State, node: str, vip: str) -> str:
-    """Return why a person keeps a VIP off a node; "" nobody does."""
+def keeper(state: State, node: str, vip: str) -> Override | None:
+    """Return what a person keeps a VIP off a node by."""
     for item in state.standing:
         override = item.override
         concerns = override.service is None and override.vip in (None, vip)
         if override.kind in KEEPING_AWAY and override.node == node and concerns:
-            what = "in maintenance" if override.kind is OverrideKind.MAINTENANCE else "taken out"
-            return f"{what} by {override.owner}"
-    return ""
+            return override
+    return None
+
+
+def kept_off(state: State, node: str, vip: str) -> str:
+    """Return why a person keeps a VIP off a node; "" nobody does."""
+    override = keeper(state, node, vip)
+    if override is None:
+        return ""
+    what = "in maintenance" if override.kind is OverrideKind.MAINTENANCE else "taken out"
+    return f"{what} by {override.owner}"
 
 
 def unable(state: State, node: str, vip: str, now: Instant) -> str:
@@ -63,6 +71,8 @@ def unable(state: State, node: str, vip: str, now: Instant) -> str:
     words = kept_off(state, node, vip) or unfit(state.ledger, lessee, vip)
     if words:
         return words
+    if now - lessee.received_at > lessee.length_us:
+        return "its switcher is not heard"
     if not is_regular(lessee, now, state.ears_since):
         return f"its beats are not regular yet for {milliseconds(lessee.length_us):.0f} ms"
     return ""

@@ -231,6 +231,7 @@ class Vip:
     well_since: Instant | None = None  # away from home: since when its home could have it back
     asked: bool = False  # a person asked for its return: no hold-down
     stuck: str = ""  # why nobody can have it although its holder cannot hold it
+    stuck_since: Instant = 0
     claimed_at: Instant | None = None  # the last time that a stranger announced it
     claim: str = ""  # in a sentence
 

@@ -8,6 +8,7 @@ from services.arbiter.core.placing import (
     Move,
     chosen,
     incident_of,
+    keeper,
     kept_off,
     moves,
     nobody,
@@ -50,6 +51,8 @@ def sent_away(state: State, request: OperatorRequest, now: Instant) -> Done | Re
     if to is None:
         why = nobody(state, vip, now, holder)
         return Refusal(Answer.UNSAFE, f"nobody else could hold {vip}: {why} (cannot be forced)")
+    if refusal := _kept_off(state, to, vip):
+        return refusal
     if words := unable(state, to, vip, now):
         return Refusal(Answer.UNSAFE, f"{to} could not hold {vip}: {words} (cannot be forced)")
     name = incident_id(state, (("vip", vip),))
@@ -75,6 +78,17 @@ def sent_away(state: State, request: OperatorRequest, now: Instant) -> Done | Re
     after, told = opened(before, after, name, opening, now)
     after, orders = ordered(after, Drain, now)
     return Done(after, (*orders, told, *facts), what, name, undo)
+
+
+def _kept_off(state: State, node: str, vip: str) -> Refusal | None:
+    """Refuse what another wish of a person stands against, and say how that one is ended."""
+    override = keeper(state, node, vip)
+    if override is None:
+        return None
+    is_maintenance = override.kind is OverrideKind.MAINTENANCE
+    end = f"maintenance end {node}" if is_maintenance else f"failback {override.vip or node}"
+    text = f"{node} is {kept_off(state, node, vip)}; end that first: equipoise {end}"
+    return Refusal(Answer.UNSAFE, text)
 
 
 def _standing(
@@ -133,8 +147,8 @@ def brought_back(state: State, request: OperatorRequest, now: Instant) -> Done |
             return Refusal(Answer.WRONG, f"{vip} is home on {home}; see: equipoise status")
         after, orders = _said(state, f"{request.owner}: {request.reason}", now)
         return Done(after, orders, f"{vip} is home on {home}, and free to move again")
-    if words := kept_off(state, home, vip):
-        return Refusal(Answer.UNSAFE, f"{home} is {words}: end that first")
+    if refusal := _kept_off(state, home, vip):
+        return refusal
     asked = asked_home(state, (vip,))
     if words := obstacle(asked, vip, now):
         after, orders = _said(asked, f"{request.owner} asked for {vip}: {request.reason}", now)

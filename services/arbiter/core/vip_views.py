@@ -42,15 +42,18 @@ def _belief(state: State, vip: str, now: Instant) -> VipBelief:
     hold = hold_of(lessee, vip)
     age_us = hold.answered_age_us if hold.term == placement.term else None
     where = standing(state, vip, now)
+    reason, since = known.reason, known.since
+    if where is VipState.DARK and known.stuck:
+        reason, since = f"{placement.holder}: {lost(state, vip, now)}", known.stuck_since
     return VipBelief(
         address=configured.address,
         home=configured.home,
         holder=placement.holder,
         term=placement.term,
         state=where,
-        reason=known.reason,
+        reason=reason,
         waiting_for=_waiting_for(state, vip, where, now),
-        since_us=now - known.since,
+        since_us=now - since,
         incident=incident_of(state, vip),
         lease_us=lessee.length_us,
         answered_age_us=age_us + now - lessee.received_at if age_us is not None else None,

@@ -188,7 +188,7 @@ def _taken_over(state: State, now: Instant) -> tuple[State, Actions]:
     for vip, placement in sorted(state.plan.vips.items()):
         words = lost(state, vip, now)
         if not words or not is_free(state, vip, now):
-            state = _stuck(state, vip, "")
+            state = _stuck(state, vip, "", now)
         elif begins_anew(state, vip):
             anew[vip] = placement.holder
         else:
@@ -203,11 +203,13 @@ def _taken_over(state: State, now: Instant) -> tuple[State, Actions]:
     return state, actions
 
 
-def _stuck(state: State, vip: str, why: str) -> State:
-    """Remember why nobody can have a VIP."""
-    if state.vips[vip].stuck == why:
+def _stuck(state: State, vip: str, why: str, now: Instant) -> State:
+    """Remember why nobody can have a VIP, and since when."""
+    known = state.vips[vip]
+    if known.stuck == why:
         return state
-    return with_vip(state, replace(state.vips[vip], stuck=why))
+    since = known.stuck_since if known.stuck else now
+    return with_vip(state, replace(known, stuck=why, stuck_since=since))
 
 
 def _taken_from(
@@ -216,7 +218,7 @@ def _taken_from(
     to = {} if state.paused else chosen(state, sorted(words), now)
     for vip in sorted(words):
         if vip not in to:
-            state = _stuck(state, vip, PAUSED if state.paused else nobody(state, vip, now))
+            state = _stuck(state, vip, PAUSED if state.paused else nobody(state, vip, now), now)
     actions: Actions = ()
     if first := {vip: node for vip, node in to.items() if was_never_up(state, vip)}:
         state, actions = _begun_elsewhere(state, first, words[min(first)], now)
@@ -276,7 +278,7 @@ def _moved(
             node=holder,
             cause=words,
             sentence=_sentence(to, holder, words),
-            evidence=(_evidence(lessee, words, began_at, now),),
+            evidence=(_evidence(before, lessee, words, began_at, now),),
             vips=moves(before, move),
             began_at=began_at,
             evidence_at=evidence_at,
@@ -288,10 +290,13 @@ def _moved(
     return state, (*orders, told, *facts)
 
 
-def _evidence(lessee: Lessee, words: str, began_at: Instant, now: Instant) -> EvidenceItem:
-    """Return what the switcher of a node said, or that it said nothing."""
+def _evidence(
+    state: State, lessee: Lessee, words: str, began_at: Instant, now: Instant
+) -> EvidenceItem:
+    """Return what the switcher of a node said, or that it said nothing, as we have seen."""
+    is_heard = now - lessee.received_at <= lessee.length_us
     return EvidenceItem(
-        observer=lessee.node,
+        observer=lessee.node if is_heard else state.arbiter,
         boot_id=lessee.beat.incarnation if lessee.beat is not None else "",
         sequence=lessee.beat.number if lessee.beat is not None else 0,
         what=words,

@@ -62,6 +62,8 @@ class Target(NamedTuple):
 
 def split(target: str, status: Status) -> Target:
     """Return what a target names, or end saying what may be meant."""
+    addresses = {vip["address"].partition("/")[0]: vip["name"] for vip in status["vips"]}
+    target = addresses.get(target, target)
     if target not in targets_of(status):
         mend = nearest(target, targets_of(status))
         services = [service["name"] for service in status["services"]]

@@ -77,7 +77,7 @@ def _cost(incident: IncidentView) -> str:
     else:
         text = f"{incident['failed']} of {requests} failed, by the load balancers' own counters"
     if any(move["waited_us"] for move in incident["moves"]):
-        return f"{text}; what did not arrive while a VIP was dark, they cannot count"
+        return f"{text}; what did not arrive while a VIP was dark is not counted"
     return text
 
 

@@ -305,6 +305,6 @@ def _targets(state: State) -> list[str]:
 
 def _unknown(kind: str, name: str, known: Any) -> _Wrong:  # noqa: ANN401 - any names
     near = get_close_matches(name[:64], list(known), n=1)
-    mend = f"did you mean '{near[0]}'?" if near else ""
+    mend = f"did you mean '{near[0]}'?" if near else "" if known else "there is none at all"
     text = f"there is no {kind} '{short(name)}'"
     return _Wrong(HTTPStatus.NOT_FOUND, text, exit_code=2, mend=mend)

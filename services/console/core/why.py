@@ -28,6 +28,9 @@ def why(state: State, target: str, now: Instant, wall_us: int) -> Why | None:
     """Return why a VIP, node, service or service/node is in its state; None if there is none."""
     service, _, node = target.partition("/")
     cluster = state.cluster
+    addressed = [name for name, vip in cluster.vips.items() if vip.address == target]
+    if addressed:
+        return _of_vip(state, addressed[0], now, wall_us)
     if node:
         known = service in cluster.services and node in cluster.nodes
         return _of_instance(state, service, node, now, wall_us) if known else None

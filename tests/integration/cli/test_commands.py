@@ -255,6 +255,13 @@ def test_a_dry_run_shows_the_plan_and_asks_nobody(steady: RunningConsole) -> Non
     assert steady.arbiter.plan.number == (3, 41)
 
 
+def test_a_vip_is_known_by_its_address_too(steady: RunningConsole) -> None:
+    flags = ("--reason", "x", "--dry-run")
+    assert equipoise("failover", "10.0.0.101", *flags, api=steady.socket).returncode == 0
+    assert steady.arbiter.asked[-1].vip == "api"
+    assert equipoise("why", "10.0.0.101", api=steady.socket).stdout.startswith("api (10.0.0.101")
+
+
 def test_nobody_can_confirm_without_a_terminal(steady: RunningConsole) -> None:
     done = equipoise("failover", "node-b", "--reason", "x", api=steady.socket, typed="node-b\n")
     assert done.returncode == 2
@@ -323,6 +330,7 @@ def test_refusals_have_their_exit_codes(running: RunningConsole, answer: Answer,
     assert done.returncode == code
     trouble = checked("error", done.stdout)["error"]
     assert trouble["text"] == f"refused ({code}): no, because"
+    assert "force" not in done.stdout  # only the arbiter knows whether insisting would help
 
 
 def test_a_persons_patience_that_ran_out_is_124(running: RunningConsole) -> None:

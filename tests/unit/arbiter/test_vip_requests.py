@@ -81,6 +81,23 @@ def test_what_makes_no_sense_or_is_not_safe_is_refused() -> None:
     assert play.holders["web"] == A
 
 
+def test_who_is_kept_off_by_another_wish_is_told_how_to_end_that() -> None:
+    play = VipPlay()
+    play.ask(Verb.FAILOVER, vip="web")
+    moved_after(play, B)
+    answer = play.ask(Verb.FAILOVER, vip="web", to=A)
+    assert answer.answer is Answer.UNSAFE
+    assert answer.text == "node-a is taken out by ana; end that first: equipoise failback web"
+    play = VipPlay()
+    play.ask(Verb.MAINTENANCE_START, A)
+    moved_after(play, B)
+    answer = play.ask(Verb.FAILBACK, vip="web")
+    assert answer.answer is Answer.UNSAFE
+    assert answer.text == (
+        "node-a is in maintenance by ana; end that first: equipoise maintenance end node-a"
+    )
+
+
 def test_a_persons_override_of_a_vip_ends_in_time_and_it_comes_home() -> None:
     play = VipPlay()
     play.ask(Verb.FAILOVER, vip="web", for_us=20 * SECOND)

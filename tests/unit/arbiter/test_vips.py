@@ -313,6 +313,43 @@ def test_what_nobody_can_hold_is_dark_and_said_and_taken_as_soon_as_somebody_can
     assert not any("web" in each and "dark" in each for each in alarms(play))
 
 
+def test_silence_is_evidence_of_who_missed_it_and_a_word_of_who_said_it() -> None:
+    class Silenced(VipPlay):
+        """The switcher of one node is silent, and nothing else."""
+
+        silent = ""
+
+        def report(self, node: str) -> None:
+            if node != self.silent:
+                super().report(node)
+
+    play = Silenced()
+    play.silent = A
+    moved_after(play, B)
+    play.silent = ""
+    play.pass_by(SECOND)
+    play.switchers[B].balancer = "dead: connection refused"
+    play.report(B)
+    observers = [
+        [each.observer for each in case.evidence] for case in play.incidents(IncidentOpened)
+    ]
+    assert observers == [["witness"], [B]]
+
+
+def test_a_dark_vip_says_since_when_and_what_became_of_its_holder() -> None:
+    play = VipPlay()
+    play.pass_by(20 * SECOND)
+    play.mute.update((A, B))
+    play.pass_by(2 * SECOND)
+    belief = play.belief()
+    assert belief.state is VipState.DARK
+    assert SECOND < belief.since_us < 2 * SECOND
+    assert belief.reason.startswith("node-a: silent for ")
+    assert belief.waiting_for == (
+        "node-a: its switcher is not heard; node-b: its switcher is not heard"
+    )
+
+
 def test_a_holder_that_only_lost_its_memory_gets_a_new_term_and_no_incident() -> None:
     play = VipPlay()
     play.switchers[A].restart(remembers=False)

@@ -242,7 +242,7 @@ Why       suspicious: silent on the bus (320 ms; threshold: 160 ms), first seen
           suspicious: not heard by UDP (310 ms; threshold: 160 ms), first seen
           by node-a 310 ms before the decision
 Cost      0 of 512 requests failed, by the load balancers' own counters; what
-          did not arrive while a VIP was dark, they cannot count
+          did not arrive while a VIP was dark is not counted
 Not done  node-b was not fenced: its lease had ended by itself
 
         0                           265.0 ms

@@ -372,6 +372,12 @@ def test_why_a_node_tells_who_hears_it_and_what_its_load_balancer_says() -> None
     assert witness["instances"] == []
 
 
+def test_why_knows_a_vip_by_its_address() -> None:
+    state = well()
+    name, vip = next(iter(state.cluster.vips.items()))
+    assert why(state, vip.address, START, WALL) == why(state, name, START, WALL) is not None
+
+
 def test_why_says_unknown_when_the_arbiter_has_fallen_silent() -> None:
     for target in ("node-b", "shoes", "shoes/node-b"):
         answer = why(well(), target, START + STALE_US + 1, WALL)
