@@ -25,6 +25,7 @@ class Hold:
     unfit: str = ""  # why this node cannot hold it now, in words; "" it can
     answered_age_us: Duration | None = None  # since a request through it was answered, in this term
     open: int = 0  # established connections of clients to it here
+    beside: str = ""  # an address of this node's own in its network; "" there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ class Placement:
     previous: str | None = None  # whose open connections the holder hands over to it, and
     drain_us: Duration = 0  # for how long; 0 of a move that was not planned
     incidents: tuple[str, ...] = ()  # open ones that moved it: the next arbiter goes on with them
+    previous_beside: str = ""  # where `previous` is in the VIP's network, by its own word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,7 @@ def placed(state: State, move: Move, now: Instant) -> tuple[State, tuple[Say, ..
             previous=before.holder if is_handed_over else None,
             drain_us=move.drain_us if is_handed_over else 0,
             incidents=_incidents(state, before, move.incident),
+            previous_beside=_beside(state, vip, before.holder) if is_handed_over else "",
         )
         vips[vip] = replace(
             vips[vip], since=now, reason=move.reason, well_since=None, asked=False, stuck=""
@@ -195,6 +196,10 @@ def placed(state: State, move: Move, now: Instant) -> tuple[State, tuple[Say, ..
         )
     plan = replace(state.plan, vips=placements)
     return replace(state, plan=plan, vips=vips, news=True), tuple(facts)
+
+
+def _beside(state: State, vip: str, node: str) -> str:
+    return hold_of(state.ledger.lessees[node], vip).beside
 
 
 def _incidents(state: State, before: Placement, name: str | None) -> tuple[str, ...]:

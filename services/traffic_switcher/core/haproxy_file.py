@@ -89,8 +89,10 @@ def farewells(cluster: Cluster) -> dict[str, int]:
     }
 
 
-def keep_alive_us(cluster: Cluster) -> Duration:
+def keep_alive_us(cluster: Cluster, service: Service) -> Duration:
     """Return how long a client's connection may rest: it must end while its VIP drains."""
+    if not service.vips:
+        return KEEP_ALIVE_US
     return min(KEEP_ALIVE_US, cluster.policy.drain_us * 9 // 10 or KEEP_ALIVE_US)
 
 
@@ -175,7 +177,7 @@ def _frontend(service: Service, own: str, cluster: Cluster) -> Iterator[str]:
     yield f"    timeout client {_time(ANSWER_TIMEOUT_US if is_http else IDLE_TIMEOUT_US)}"
     if is_http:
         yield "    timeout http-request 10s"
-        yield f"    timeout http-keep-alive {_time(keep_alive_us(cluster))}"
+        yield f"    timeout http-keep-alive {_time(keep_alive_us(cluster, service))}"
         yield "    option forwardfor"
         if number := farewells(cluster).get(service.name):
             # A client that is told so leaves with a whole answer; one that rests is ended by the

@@ -12,7 +12,7 @@ stranger    the same address without our mark: it is never touched, and the VIP 
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 from shared.cluster import VirtualIp
 
@@ -31,6 +31,7 @@ class Place:
     interface: str = ""  # "" none has its subnet
     carrier: bool = False
     ours: bool = False  # the address is there, and we put it there
+    beside: str = ""  # an address that this machine has there beside it; "" none
     unfit: str = ""  # why it cannot be taken: no interface, no carrier, a stranger holds it
     advice: str = ""  # what a person should mend though it works: others answer ARP for it too
 
@@ -90,6 +91,7 @@ def _place(vip: VirtualIp, links: Collection[Link], presents: Collection[Present
         interface=link.name,
         carrier=link.carrier,
         ours=any(p.ours and p.index == link.index for p in there),
+        beside=_beside(vip, link, presents),
         unfit=_unfit(link, there, links),
         advice=_advice(vip, link, links),
     )
@@ -108,17 +110,25 @@ def _link(vip: VirtualIp, links: Collection[Link], presents: Collection[Present]
     """Return the named interface, or the best that has the subnet: in use, with carrier, first."""
     if vip.interface is not None:
         return next((link for link in links if link.name == vip.interface), None)
-    subnet = ip_interface(f"{vip.address}/{vip.prefix}").network
-    with_subnet = {
-        p.index
-        for p in presents
-        if not p.ours
-        and p.prefix == vip.prefix
-        and ip_interface(f"{p.address}/{p.prefix}").network == subnet
-    }
+    with_subnet = {p.index for p in presents if _is_beside(p, vip)}
     used = {p.index for p in presents if p.ours and p.address == vip.address}
     able = (link for link in links if link.index in with_subnet)
     return min(able, key=lambda k: (not k.carrier, k.index not in used, k.index), default=None)
+
+
+def _is_beside(present: Present, vip: VirtualIp) -> bool:
+    """Whether an address of the machine's own is in the VIP's subnet."""
+    subnet = ip_interface(f"{vip.address}/{vip.prefix}").network
+    return (
+        not present.ours
+        and present.prefix == vip.prefix
+        and ip_interface(f"{present.address}/{present.prefix}").network == subnet
+    )
+
+
+def _beside(vip: VirtualIp, link: Link, presents: Iterable[Present]) -> str:
+    found = (p.address for p in presents if p.index == link.index and _is_beside(p, vip))
+    return min(found, key=ip_address, default="")
 
 
 def _nowhere(vip: VirtualIp) -> str:

@@ -151,8 +151,9 @@ def test_a_client_of_a_vip_that_drains_leaves_with_a_whole_answer_and_others_sta
 @every_program
 def test_a_connection_that_rests_is_ended_before_the_drain_is_over(program: str) -> None:
     async def scene(it: Farewelling) -> None:
-        drain_us = it.made.cluster.policy.drain_us
-        assert keep_alive_us(it.made.cluster) < drain_us
+        of = it.made.cluster
+        drain_us = of.policy.drain_us
+        assert keep_alive_us(of, of.services["shop"]) < drain_us
         web = await it.client(WEB)
         assert await web.ask() == (200, False)
         rests_since = CLOCK.now()

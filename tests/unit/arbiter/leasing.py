@@ -87,6 +87,7 @@ class Switcher:
             floor=lease.floor,
             unfit=lease.unfit,
             answered_age_us=now - (lease.taken_at or 0) if answered else None,
+            beside=f"an address of {self.node}",
         )
 
     def hear(self, grant: Grant, now: int) -> None:

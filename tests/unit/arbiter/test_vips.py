@@ -110,6 +110,7 @@ def test_the_loss_of_a_node_is_one_incident_closed_when_its_vip_is_home_and_answ
     assert [each.id for each in closed] == [play.incidents(IncidentOpened)[0].id]
     assert [phase.name for phase in closed[0].recovery][-2:] == ["home", "compare"]
     assert play.plan.vips["web"].previous == B
+    assert play.plan.vips["web"].previous_beside == f"an address of {B}"
     assert play.plan.vips["web"].drain_us == play.cluster.policy.drain_us
 
 
@@ -120,6 +121,7 @@ def test_a_dead_load_balancer_gives_its_vip_away_at_once_and_nothing_else_moves(
     assert play.holders["web"] == B
     assert play.held["web"] == B
     assert play.plan.vips["web"].drain_us == 0
+    assert play.plan.vips["web"].previous_beside == ""
     assert set(play.admissions().values()) == {Admission.SERVING}
     opened = play.incidents(IncidentOpened)
     assert [(each.node, each.planned) for each in opened] == [(A, False)]

@@ -18,6 +18,7 @@ from shared.cluster import Cluster, Mode, Node, Protocol, VirtualIp
 from shared.errors import ConfigError
 from shared.instant import SECOND
 from shared.rules import Rules, original
+from tests.unit.traffic_switcher.lease_play import with_vips
 from tests.unit.traffic_switcher.play import OUT, changed, cluster, service
 
 PLACE = Place(socket=PurePath("/run/equipoise/haproxy.sock"), token=token_of(b"key"))
@@ -133,8 +134,11 @@ def test_an_instance_drains_longer_than_a_connection_attempt_lasts() -> None:
 def test_a_clients_connection_rests_for_less_than_its_vip_may_drain(
     drain_s: int, rests: str
 ) -> None:
-    of = replace(CLUSTER, policy=replace(CLUSTER.policy, drain_us=drain_s * SECOND))
+    of = with_vips(replace(CLUSTER, policy=replace(CLUSTER.policy, drain_us=drain_s * SECOND)))
+    shop = replace(of.services["shop"], vips=("web",))
+    of = replace(of, services={**of.services, "shop": shop})
     assert f"timeout http-keep-alive {rests}\n" in part(text(of=of), "frontend", "shop")
+    assert "timeout http-keep-alive 30000ms\n" in part(text(of=of), "frontend", "books")
 
 
 def test_every_node_listens_at_every_vip_of_a_service_also_where_it_is_not() -> None:

@@ -369,6 +369,34 @@ def test_the_new_holder_hands_over_before_its_guard_opens() -> None:
     assert HandOver("web", "10.0.0.2", 5 * SECOND) in play.done
 
 
+def test_a_vip_of_another_version_is_handed_over_beside_it() -> None:
+    """Packets are passed on within one version of IP; what comes from outside is judged."""
+    for said, to in (
+        ("fd00:1::2", "fd00:1::2"),
+        ("", "10.0.0.2"),  # the guard refuses, and says why
+        ("fd00:2::2", "10.0.0.2"),
+        ("fd00:1::2%eth0", "10.0.0.2"),
+        ("10.0.0.9", "10.0.0.2"),
+        ("nonsense", "10.0.0.2"),
+    ):
+        play = LeasePlay(REMEMBERED)
+        six = replace(play.cluster.vips["web"], address="fd00:1::100", prefix=64)
+        of = replace(play.cluster, vips={**play.cluster.vips, "web": six})
+        play.state = replace(play.state, cluster=of)
+        moved = here(SECOND_TERM, previous="node-b", drain_us=SECOND, previous_beside=said)
+        play.follow(SECOND_TERM, {"web": moved})
+        play.hear({"web": SECOND_TERM})
+        assert HandOver("web", to, SECOND) in play.done, said
+
+
+def test_a_node_says_where_it_is_beside_its_vips() -> None:
+    play = LeasePlay(REMEMBERED)
+    there_too = replace(play.places["web"], beside="10.0.0.1")
+    play.feed(PlacesSeen({**play.places, "web": there_too}, play.now))
+    play.pass_time(EVERY_US)
+    assert play.beats[-1].vips["web"].beside == "10.0.0.1"
+
+
 def test_a_grant_that_comes_before_its_plan_hands_over_as_soon_as_that_is_known() -> None:
     play = LeasePlay(REMEMBERED)
     play.hear({"web": SECOND_TERM})

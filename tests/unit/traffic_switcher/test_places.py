@@ -65,7 +65,7 @@ def test_of_two_able_interfaces_the_one_in_use_is_kept() -> None:
     second = replace(NODE, index=3, address="10.1.0.2")
     there = replace(HELD, index=3)
     assert place(WEB, [ETH0, ETH1], [NODE, second, there]) == Place(
-        interface="eth1", carrier=True, ours=True
+        interface="eth1", carrier=True, ours=True, beside="10.1.0.2"
     )
 
 
@@ -81,6 +81,18 @@ def test_a_stranger_on_any_interface_makes_it_unfit() -> None:
     found = place(WEB, [ETH0, ETH1], [NODE, stranger])
     assert found.unfit.startswith("10.1.0.200/24 is on eth1 already")
     assert "(ip address delete 10.1.0.200/24 dev eth1)" in found.unfit
+
+
+def test_an_address_of_our_own_beside_the_vip_is_known_and_no_other() -> None:
+    second = replace(NODE_SIX, address="fd00:1::2")
+    held = Present(index=2, address=SIX.address, prefix=128, ours=True)
+    local = replace(NODE_SIX, address="fe80::1")
+    elsewhere = replace(NODE_SIX, index=3, address="fd00:1::3")
+    presents = [held, local, second, NODE_SIX, NODE]
+    assert place(SIX, [ETH0], presents).beside == NODE_SIX.address
+    assert place(WEB, [ETH0], presents).beside == NODE.address
+    named = replace(SIX, interface="eth0")
+    assert place(named, [ETH0, ETH1], [elsewhere]).beside == ""
 
 
 def test_ours_on_another_interface_is_not_in_its_place() -> None:

@@ -74,4 +74,5 @@ def _hold(state: State, name: str, vip: Vip, now: Instant) -> Hold:
         floor=state.persisted.floors.get(name, NO_TERM),
         unfit=fitness.unfit(state, vip),
         answered_age_us=None if vip.answered_at is None else now - vip.answered_at,
+        beside=vip.place.beside,
     )
