@@ -116,14 +116,17 @@ def was_never_up(state: State, vip: str) -> bool:
     )
 
 
-def begins_anew(state: State, vip: str) -> bool:
-    """Whether the holder only lacks a term: it released the old one, and could hold the VIP."""
+def begins_anew(state: State, vip: str, now: Instant) -> bool:
+    """Whether the holder only lacks a term: it released the old one, and could hold the VIP.
+
+    One that a person keeps off, and left it on since nobody else could hold it, has it again.
+    """
     placement = state.plan.vips[vip]
-    lessee = state.ledger.lessees[placement.holder]
+    holder, lessee = placement.holder, state.ledger.lessees[placement.holder]
     return (
         was_released(placement.term, hold_of(lessee, vip).floor)
         and not unfit(state.ledger, lessee, vip)
-        and not kept_off(state, placement.holder, vip)
+        and not (kept_off(state, holder, vip) and chosen(state, (vip,), now, holder))
     )
 
 

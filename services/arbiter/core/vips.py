@@ -189,7 +189,7 @@ def _taken_over(state: State, now: Instant) -> tuple[State, Actions]:
         words = lost(state, vip, now)
         if not words or not is_free(state, vip, now):
             state = _stuck(state, vip, "", now)
-        elif begins_anew(state, vip):
+        elif begins_anew(state, vip, now):
             anew[vip] = placement.holder
         else:
             gone.setdefault(placement.holder, {})[vip] = words

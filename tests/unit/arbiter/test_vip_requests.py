@@ -98,6 +98,26 @@ def test_who_is_kept_off_by_another_wish_is_told_how_to_end_that() -> None:
     )
 
 
+def test_a_vip_that_was_left_on_a_node_in_maintenance_survives_a_restart_there() -> None:
+    play = VipPlay()
+    play.switchers[B].balancer = "dead: connection refused"
+    play.report(B)
+    play.pass_by(2 * SECOND)
+    assert play.ask(Verb.MAINTENANCE_START, A, force=True).answer is Answer.ACCEPTED
+    play.switchers[A].leaving = "it is being stopped"
+    play.report(A)
+    play.switchers[A].leaving = ""
+    moved_after(play, A)
+    play.switchers[B].balancer = ""
+    play.pass_by(2 * SECOND)
+    play.switchers[A].leaving = "it is being stopped"
+    play.report(A)
+    play.switchers[A].leaving = ""
+    play.report(A)
+    moved_after(play, B)
+    assert not play.overlaps
+
+
 def test_a_persons_override_of_a_vip_ends_in_time_and_it_comes_home() -> None:
     play = VipPlay()
     play.ask(Verb.FAILOVER, vip="web", for_us=20 * SECOND)
