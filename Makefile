@@ -59,3 +59,4 @@ golden: setup ## Record a golden file for every new type of message
 docs: setup ## Write the documents that are made from the code
 	$(BIN)/python -m shared.settings
 	$(BIN)/python -m services.cli.reference
+	$(BIN)/python -m tests.metrics

@@ -43,21 +43,47 @@ Value: TypeAlias = float | Histogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """One metric of a process at one moment, with a sample for each combination of labels."""
+class Metric:
+    """What is measured, whatever it is at the moment."""
 
     name: str
     help: str
-    kind: Kind = Kind.GAUGE
+    kind: Kind
     labels: Labels = ()  # their names
-    samples: Mapping[Labels, Value]  # by their values, in the order of the names
+
+    def of(self, samples: Mapping[Labels, Value]) -> "Measure":
+        """Return what it is now for each combination of labels."""
+        return Measure(
+            name=self.name, help=self.help, kind=self.kind, labels=self.labels, samples=samples
+        )
+
+    def at(self, value: Value) -> "Measure":
+        """Return what it is now, where it has no labels."""
+        return self.of({(): value})
 
 
-def gauge(name: str, text: str, value: float) -> Measure:
-    """Return a gauge without labels."""
-    return Measure(name=name, help=text, samples={(): value})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure(Metric):
+    """A metric of a process at one moment."""
+
+    samples: Mapping[Labels, Value]  # by the labels' values, in the order of their names
 
 
-def counter(name: str, text: str, value: float) -> Measure:
-    """Return a counter without labels."""
-    return Measure(name=name, help=text, kind=Kind.COUNTER, samples={(): value})
+def gauge(name: str, text: str, *labels: str) -> Metric:
+    """Describe what goes up and down."""
+    return Metric(name=name, help=text, kind=Kind.GAUGE, labels=labels)
+
+
+def counter(name: str, text: str, *labels: str) -> Metric:
+    """Describe what only grows while the process lives."""
+    return Metric(name=name, help=text, kind=Kind.COUNTER, labels=labels)
+
+
+def histogram(name: str, text: str, *labels: str) -> Metric:
+    """Describe durations by how many fell where."""
+    return Metric(name=name, help=text, kind=Kind.HISTOGRAM, labels=labels)
+
+
+def one_more(counts: Mapping[Labels, float], *labels: str, by: float = 1) -> Mapping[Labels, float]:
+    """Return counts with one of them grown."""
+    return {**counts, labels: counts.get(labels, 0) + by}

@@ -14,7 +14,7 @@ import secrets
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,16 @@ from shared.bus.nats_bus import NatsBus
 from shared.bus.wire import Speaker
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError, EquipoiseError
-from shared.health import Check, Health
+from shared.health import Check, Health, process
 from shared.health.server import answering, socket_of
 from shared.instant import SECOND
 from shared.log import Libraries, Log, Logger, Writer, as_json, as_text
+from shared.measures import Measure
 from shared.own_address import until_vanished
 from shared.settings import Settings
 from shared.telemetry import Recorder, Telemetry, start
 from shared.urgency import hurry
+from shared.version import version
 
 CONFIG_DEFAULT = "/etc/equipoise/equipoise.yaml"
 # Orderly stops take milliseconds; supervisors kill after 10 s, and a stop that hangs must say so.
@@ -161,6 +163,8 @@ class _Process:
         self._settings = settings
         self._clock = clock
         self._log = log
+        self._bus: NatsBus | None = None
+        self._lag = process.Lag()
 
     async def run(
         self, main: Main, meanwhile: Meanwhile | None, environ: Mapping[str, str]
@@ -195,14 +199,17 @@ class _Process:
             health=Health(),
             stopping=stopping,
         )
+        ground.health.measure(lambda: self._measures(ground.health))
         place = socket_of(self._settings.run_directory, self._program)
         try:
             async with answering(ground.health, place, self._program, self._settings.health_at):
                 beside = _beside(meanwhile, ground, fail)
                 watching = _watching(self._settings, self._clock, fail)
+                timing = _failing(self._lag.watch(self._clock), fail)
                 try:
                     await self._on_bus(main, ground, telemetry, failed, fail)
                 finally:
+                    timing.cancel()
                     watching.cancel()
                     await _ended(beside, within_s=1)
         finally:
@@ -232,6 +239,7 @@ class _Process:
         bus = await _unless(connecting, ground.stopping, failed)
         if bus is None:
             return
+        self._bus = bus
         health.waits("it is starting")
         health.check(lambda: (Check(name="bus", failure=bus.trouble),))
         base = Base(
@@ -267,6 +275,20 @@ class _Process:
         await asyncio.wait({serving}, timeout=1)
         if failed.done():
             failed.result()
+
+    def _measures(self, health: Health) -> Iterable[Measure]:
+        bus = self._bus
+        return process.measures(
+            version(),
+            self._settings.cluster.configuration,
+            health.checks(),
+            process.Connection()
+            if bus is None
+            else process.Connection(
+                connected=bus.connected, reconnects=bus.reconnects, rejected=bus.rejected
+            ),
+            self._lag.seen,
+        )
 
     def _signalled(
         self, number: int, stopping: asyncio.Event, fail: Callable[[BaseException], None]

@@ -8,6 +8,8 @@ from typing import Any, assert_never, cast
 from services.arbiter.adapters.incident_spans import IncidentSpans
 from services.arbiter.adapters.plans_in_force import found
 from services.arbiter.core import decide, start, wakes_at
+from services.arbiter.core.measures import Counts, counted, measures
+from services.arbiter.core.own_readiness import own_readiness
 from services.arbiter.core.state import (
     TICK_US,
     Action,
@@ -73,6 +75,9 @@ class Arbiter:
         self._dropped = 0
         self._spans = IncidentSpans(base.telemetry)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._counts = Counts()
+        base.health.check(lambda: own_readiness(self._state, base.clock.now()))
+        base.health.measure(lambda: measures(self._state, self._counts, base.clock.now()))
 
     async def run(self) -> None:
         """Find the plan in force, then decide until told to stop."""
@@ -121,6 +126,7 @@ class Arbiter:
                 await self._begin(epoch_min=action.epoch_min)
             case _:
                 assert_never(action)
+        self._counts = counted(self._counts, action)
 
     async def _order(self, order: Order) -> None:
         plan = order.command.plan

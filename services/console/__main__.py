@@ -1,7 +1,6 @@
 """Builds a console and runs it."""
 
 import asyncio
-from importlib.metadata import PackageNotFoundError, version
 
 from services.console.adapters.http_api import application
 from services.console.adapters.http_server import listen_on, serve
@@ -9,6 +8,7 @@ from services.console.core.readiness import readiness
 from services.console.shell import Console
 from shared.runtime import Base, Ground, run
 from shared.unix_socket import listen
+from shared.version import version
 
 
 class Program:
@@ -22,7 +22,7 @@ class Program:
         listeners = [listen(ground.settings.run_directory / "api.sock", "console")]
         if (place := ground.settings.api_at) is not None:
             listeners.append(listen_on(*place))
-        console = Console(ground, version=_version())
+        console = Console(ground, version=version())
         ground.health.check(lambda: readiness(console.state, console.now()))
         self._built.put_nowait(console)
         async with asyncio.TaskGroup() as tasks:
@@ -37,13 +37,6 @@ class Program:
         await console.hear(base.bus)
         base.ready(api=str(base.settings.run_directory / "api.sock"))
         await base.stopping.wait()
-
-
-def _version() -> str:
-    try:
-        return version("equipoise")
-    except PackageNotFoundError:  # run from its source
-        return "unpackaged"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ async def observe(base: Base) -> None:
         telemetry=base.telemetry,
         log=base.log,
     )
+    base.health.check(shell.checks)
+    base.health.measure(shell.measures)
     base.ready(instances=len(cluster.services) * len(cluster.nodes))
     await shell.run(member, base.boot_id, base.stopping)
 

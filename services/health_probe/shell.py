@@ -1,6 +1,7 @@
 """One loop: what happened goes into the core, what it wants is done."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import assert_never
 
 from services.health_probe.adapters.links import Links
@@ -12,6 +13,7 @@ from services.health_probe.core.events import (
     Actions,
     Ask,
     CloseLink,
+    Ended,
     Event,
     IncidentHeard,
     OpenLink,
@@ -24,12 +26,16 @@ from services.health_probe.core.events import (
     WakeForPicture,
     Woke,
 )
-from services.health_probe.core.probing import decide, start
+from services.health_probe.core.measures import Tally, measures
+from services.health_probe.core.probing import State, decide, start
+from services.health_probe.core.readiness import readiness
 from shared.bus import Bus, Received
 from shared.clock import Clock
 from shared.cluster import Cluster
+from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Instant
 from shared.log import Log
+from shared.measures import Measure
 from shared.messages.facts import IncidentOpened, IncidentUpdated
 from shared.messages.health import Evidence, Picture
 from shared.telemetry import Telemetry
@@ -58,6 +64,17 @@ class Shell:
         self._alarms: dict[Target | None, asyncio.TimerHandle] = {}
         self._prober = Prober(cluster, clock, Watch(clock), self._events.put_nowait)
         self._links = Links(cluster, self._events.put_nowait)
+        self._state: State | None = None
+        self._tally = Tally()
+
+    def checks(self) -> tuple[Check, ...]:
+        """Return whether it does its work."""
+        instances = self._state.instances if self._state is not None else {}
+        return readiness(instances, self._tally.ended_at, self._clock.now())
+
+    def measures(self) -> Iterable[Measure]:
+        """Return what it counted."""
+        return measures(self._state.instances if self._state is not None else {}, self._tally)
 
     async def run(self, observer: str, boot_id: str, stopping: asyncio.Event) -> None:
         """Observe until stopped."""
@@ -65,11 +82,14 @@ class Shell:
             await self._bus.subscribe("incident.*", self._hear)
         stopper = asyncio.create_task(self._stop(stopping))
         try:
-            state, actions = start(self._cluster, observer, boot_id, self._clock.now())
+            self._state, actions = start(self._cluster, observer, boot_id, self._clock.now())
             await self._perform_all(actions)
             while (event := await self._events.get()) is not None:
-                state, actions = decide(state, event, self._clock.now())
+                now = self._clock.now()
+                self._state, actions = decide(self._state, event, now)
                 await self._perform_all(actions)
+                if isinstance(event, Ended):
+                    self._tally.add(event, now)
         finally:
             stopper.cancel()
             self._close()

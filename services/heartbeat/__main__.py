@@ -20,6 +20,8 @@ class Program:
         settings = ground.settings
         udp = UdpBeats(settings.cluster, settings.member, settings.key)
         shell = Shell(cluster=settings.cluster, clock=ground.clock, udp=udp)
+        ground.health.check(shell.checks)
+        ground.health.measure(shell.measures)
         self._built.put_nowait(shell)
         await shell.run(settings.member, self._boot_id, ground.stopping)
 

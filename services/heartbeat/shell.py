@@ -1,6 +1,8 @@
 """One loop: what happened goes into the core, what it wants is done."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from typing import assert_never
 
 from services.heartbeat.adapters.udp import UdpBeats
@@ -11,16 +13,21 @@ from services.heartbeat.core.beats import (
     Ignored,
     Say,
     Send,
+    State,
     Wake,
     Woke,
     decide,
     start,
 )
 from services.heartbeat.core.datagram import Datagram, Rejection
+from services.heartbeat.core.measures import measures
+from services.heartbeat.core.readiness import readiness
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.cluster import Cluster
+from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Instant
+from shared.measures import Measure
 
 # Datagrams that may wait: 100 members beat 20 times a second, so this is a second's worth; of
 # more, the newest are dropped, which is what UDP does anyway.
@@ -37,20 +44,31 @@ class Shell:
         self._bus: Bus | None = None
         self._udp = udp
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(DATAGRAMS_MAX + OWN_MAX)
+        self._state: State | None = None
+        self._said = 0
+        self._heard: Counter[str] = Counter()
 
     def say_on(self, bus: Bus) -> None:
         """Say the beats there too, from the next one on."""
         self._bus = bus
+
+    def checks(self) -> tuple[Check, ...]:
+        """Return whether it does its work."""
+        return readiness(self._state, self._clock.now())
+
+    def measures(self) -> Iterable[Measure]:
+        """Return what it counted."""
+        return measures(self._state, self._said, self._heard, self._clock.now())
 
     async def run(self, member: str, boot_id: str, stopping: asyncio.Event) -> None:
         """Beat until stopped."""
         stopper = asyncio.create_task(self._stop(stopping))
         self._udp.open(self._hear)
         try:
-            state, actions = start(self._cluster, member, boot_id, self._clock.now())
+            self._state, actions = start(self._cluster, member, boot_id, self._clock.now())
             await self._perform_all(actions)
             while (event := await self._events.get()) is not None:
-                state, actions = decide(state, event, self._clock.now())
+                self._state, actions = decide(self._state, event, self._clock.now())
                 await self._perform_all(actions)
         finally:
             self._udp.close()
@@ -64,7 +82,7 @@ class Shell:
         match action:
             case Say(heartbeat):
                 if self._bus is not None:
-                    await self._bus.publish(heartbeat)
+                    self._said += await self._bus.publish(heartbeat)
             case Send(datagram):
                 self._udp.send(datagram)
             case Wake(at):
@@ -73,8 +91,14 @@ class Shell:
                 assert_never(action)
 
     def _hear(self, read: Datagram | Rejection) -> None:
-        if self._events.qsize() < DATAGRAMS_MAX:
-            self._events.put_nowait(Ignored(read) if isinstance(read, Rejection) else Heard(read))
+        if self._events.qsize() >= DATAGRAMS_MAX:
+            return
+        if isinstance(read, Rejection):
+            self._events.put_nowait(Ignored(read))
+            return
+        if read.sender in self._cluster.members:
+            self._heard[read.sender] += 1
+        self._events.put_nowait(Heard(read))
 
     def _wake(self, at: Instant) -> None:
         # Rounded up to the milliseconds that loops count in, lest it comes too early and again.

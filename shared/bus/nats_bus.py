@@ -107,6 +107,11 @@ class NatsBus:
         """How many messages were dropped because they could not be read."""
         return self._wire.rejected
 
+    @property
+    def reconnects(self) -> int:
+        """How often a connection was made after one was lost."""
+        return self._client.stats["reconnects"]
+
     async def publish(self, message: Message, *, to: str = "") -> bool:
         """Say something; `to` is a command's node. False: not connected, and nothing queued."""
         if not self.connected:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
+from prometheus_client import ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -23,6 +24,7 @@ def exposition(measures: Iterable[Measure]) -> bytes:
     """Return measures in the text format, version 0.0.4."""
     registry = CollectorRegistry()
     registry.register(_Collected(tuple(measures)))
+    ProcessCollector(registry=registry)  # its standard names: memory, processor, open files, start
     return generate_latest(registry)
 
 

@@ -10,7 +10,7 @@ GET  /livez                          GET  /readyz?verbose&exclude=
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from services.console.core.history import PAGE_MAX, after_number, belongs, history, number_of
 from services.console.core.incidents import found, in_full, listed
+from services.console.core.measures import measures
 from services.console.core.rule_rows import rule_rows
 from services.console.core.state import State
 from services.console.core.status import overrides, status
@@ -35,6 +36,7 @@ from shared.api import Event, Failure, Trouble
 from shared.errors import BusError, MessageError
 from shared.health import Health, as_text, is_well
 from shared.instant import SECOND, Duration, Instant
+from shared.measures import Measure
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 
 BODY_MAX = 65_536  # bytes; a wish with the longest reason is 5 KB
@@ -72,6 +74,7 @@ class Source(Protocol):
 def application(source: Source, health: Health) -> Starlette:
     """Return the API of one console."""
     api = _Api(source, health)
+    health.measure(api.measures)
     return Starlette(
         routes=[
             Route("/api/v1/status", api.status),
@@ -119,6 +122,10 @@ class _Api:
         self._source = source
         self._health = health
         self._followers = 0
+
+    def measures(self) -> Iterator[Measure]:
+        """Return what this console measures."""
+        return measures(self._source.state, self._followers, self._source.now())
 
     async def status(self, _request: Request) -> Response:
         """Answer what is going on."""

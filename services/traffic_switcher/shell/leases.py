@@ -68,6 +68,8 @@ from services.traffic_switcher.core.leases.state import (
     Stood,
     Tick,
 )
+from services.traffic_switcher.core.measures import LeaseCounts, lease_counted, lease_measures
+from services.traffic_switcher.core.readiness import lease_readiness
 from services.traffic_switcher.core.state import Say, Trace
 from services.traffic_switcher.shell.hands import Hands
 from services.traffic_switcher.shell.renewing import renew
@@ -139,6 +141,9 @@ class LeaseKeeper:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._story = LeaseStory(base.log)
         self._state = self._begin(persisted)
+        self._counts = LeaseCounts()
+        base.health.check(lambda: lease_readiness(self._state))
+        base.health.measure(lambda: lease_measures(self._state, self._counts, base.clock.now()))
 
     def plan_in_force(self, plan: Plan, *, is_failover: bool) -> None:
         """Hear of a plan that was persisted."""
@@ -233,6 +238,7 @@ class LeaseKeeper:
                 self._ask(action)
             case Say():
                 await self._say(action.message)
+                self._counts = lease_counted(self._counts, action.message)
             case Trace():
                 record(self._base, action)
             case _:

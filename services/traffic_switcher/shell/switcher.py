@@ -13,6 +13,8 @@ from typing import Any, Protocol, assert_never
 from services.traffic_switcher.adapters.driver import Driver
 from services.traffic_switcher.adapters.story import Story
 from services.traffic_switcher.core import coalesced, deadline, decide, is_current, start
+from services.traffic_switcher.core.measures import Counts, counted, measures
+from services.traffic_switcher.core.readiness import readiness
 from services.traffic_switcher.core.state import (
     Action,
     Apply,
@@ -115,6 +117,9 @@ class Switcher:
         self._verification: asyncio.Task[None] | None = None
         self._story = Story(base.log)
         self._state = self._begin()
+        self._counts = Counts()
+        base.health.check(lambda: readiness(self._state, base.clock.now()))
+        base.health.measure(lambda: measures(self._state, self._counts))
 
     @property
     def plan(self) -> Plan | None:
@@ -191,6 +196,7 @@ class Switcher:
             case Say():
                 self._story.said(action.message)
                 await self._base.bus.publish(action.message)
+                self._counts = counted(self._counts, action.message)
             case Trace():
                 record(self._base, action)
             case Read() | Apply() | Prepare() | Verify():

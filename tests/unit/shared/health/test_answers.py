@@ -16,7 +16,7 @@ from shared.errors import MachineError
 from shared.health import Check, Health
 from shared.health.server import CONNECTIONS_MAX, answering, socket_of
 from shared.instant import MILLISECOND
-from shared.measures import Histogram, Kind, Measure, counter, gauge
+from shared.measures import Histogram, counter, gauge, histogram
 
 WITHIN_S = 30
 WELL = Check(name="haproxy", note="2.8.25")
@@ -127,23 +127,12 @@ class TestMetrics:
         length = Histogram().with_one(3 * MILLISECOND).with_one(30 * MILLISECOND)
         beats: dict[tuple[str, ...], float] = {("node-a", "udp"): 7.0, ('b"\\\n', "bus"): 1.0}
         health = Health()
-        health.measure(lambda: (gauge("bus_connected", "Whether.", 1), counter("a_total", "A.", 2)))
         health.measure(
             lambda: (
-                Measure(
-                    name="beats_total",
-                    help="Beats.",
-                    kind=Kind.COUNTER,
-                    labels=("member", "way"),
-                    samples=beats,
-                ),
-                Measure(
-                    name="answer_seconds",
-                    help="Answers.",
-                    kind=Kind.HISTOGRAM,
-                    labels=("node",),
-                    samples={("a",): length},
-                ),
+                gauge("bus_connected", "Whether.").at(1),
+                counter("a_total", "A.").at(2),
+                counter("beats_total", "Beats.", "member", "way").of(beats),
+                histogram("answer_seconds", "Answers.", "node").of({("a",): length}),
             )
         )
 
