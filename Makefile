@@ -60,3 +60,8 @@ docs: setup ## Write the documents that are made from the code
 	$(BIN)/python -m shared.settings
 	$(BIN)/python -m services.cli.reference
 	$(BIN)/python -m tests.metrics
+
+.PHONY: check-alerts
+check-alerts: ## Let Prometheus' own tool read the alert rules, where it is installed
+	promtool check rules deploy/prometheus/alerts.yaml
+	cd deploy/prometheus && promtool check config --syntax-only prometheus.yaml
