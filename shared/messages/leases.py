@@ -47,6 +47,9 @@ class LeaseBeat:
     leaving: str = ""  # why this node wants to hold nothing any more: it is being stopped
     late_us: Duration = 0  # how late the switcher's own loop was with this beat
     unkept: str = ""  # why what is given up here cannot be written down; "" it can
+    # The highest number of this incarnation's beats to which a grant was heard, be it of nothing;
+    # 0: to none yet. A switcher of an older version does not say.
+    heard: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

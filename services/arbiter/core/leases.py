@@ -8,7 +8,8 @@ Rule 2 (`bound_us`, `later`): a node counts from when it sent the beat, we from 
         it, times M; of several ends the latest counts.
 Rule 3 (`still_running`, `was_released`): a grant carries a term; a release ends grants of its
         term and below for ever, and no others.
-Rule 6 (`incapable`): no grants to a node whose guard has not been seen at work lately.
+Rule 6 (`incapable`): no grants to a node whose guard has not been seen at work lately; nor to one
+        that does not hear them, which would only put off their end.
 Rule 8 (`is_unknown`): what an earlier arbiter granted is unknown until the node's reports have
         everything in them, or until the longest lease has ended.
 """
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from services.arbiter.core.hearing import Hearing, after_silent_answer, hears, is_shown
 from shared.cluster import LEASE_LONGEST_US, LEASE_SHORTEST_US, Cluster
 from shared.frozen import replace
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
@@ -46,7 +48,8 @@ class Lessee:
     beat: LeaseBeat | None = None  # the newest
     received_at: Instant = 0
     able_at: Instant = 0  # when a beat last showed a working guard
-    regular_since: Instant = 0  # without a pause as long as a lease
+    regular_since: Instant = 0  # without a pause as long as a lease, and hearing us
+    hearing: Hearing = field(default_factory=Hearing)
     numbers: Mapping[str, int] = field(default_factory=dict)  # incarnation -> highest heard
     ends: Mapping[str, Ends] = field(default_factory=dict)  # by VIP
     reports_all: bool = False  # it has heard our epoch: no older grant can add anything now
@@ -125,15 +128,18 @@ def is_unknown(ledger: Ledger, lessee: Lessee, now: Instant) -> bool:
     return not lessee.reports_all and now < ledger.unknown_until
 
 
-def incapable(ledger: Ledger, beat: LeaseBeat) -> str:
-    """Rule 6: return why nothing may be granted on this beat, whatever the VIP; "" it may."""
+def incapable(ledger: Ledger, lessee: Lessee) -> str:
+    """Rule 6: return why nothing may be granted on its newest beat, whatever the VIP; "" it may."""
+    beat = lessee.beat
+    if beat is None:
+        return "its switcher was never heard"
     if beat.leaving:
         return beat.leaving
     if beat.balancer:
         return f"load balancer {beat.balancer}"
     if beat.guard_age_us > GUARD_BEATS_MAX * ledger.every_us:
         return f"its guard is not seen at work: {beat.guard_detail or 'its report is old'}"
-    return ""
+    return lessee.hearing.deafness
 
 
 def shows_all(ledger: Ledger, beat: LeaseBeat) -> bool:
@@ -151,12 +157,9 @@ def hold_of(lessee: Lessee, vip: str) -> Hold:
 
 def unfit(ledger: Ledger, lessee: Lessee, vip: str) -> str:
     """Return why a node could not hold a VIP by its own newest word; "" it could."""
-    if lessee.beat is None:
-        return "its switcher was never heard"
-    hold = lessee.beat.vips.get(vip)
-    if hold is None:
+    if lessee.beat is not None and vip not in lessee.beat.vips:
         return "its switcher does not know this address"
-    return incapable(ledger, lessee.beat) or hold.unfit
+    return incapable(ledger, lessee) or hold_of(lessee, vip).unfit
 
 
 def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0) -> Ledger:
@@ -168,14 +171,16 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
         return ledger
     lessee = ledger.lessees[beat.node]
     gap_us = _gap(ledger, lessee, beat, now, ears_since)
-    is_regular = lessee.beat is not None and now - lessee.received_at <= lessee.length_us
+    hearing = _hearing(lessee, beat, now, gap_us=gap_us, ears_since=ears_since)
+    was_regular = lessee.beat is not None and now - lessee.received_at <= lessee.length_us
     is_able = beat.guard_age_us <= GUARD_BEATS_MAX * ledger.every_us
     changed = replace(
         lessee,
         beat=beat,
         received_at=now,
         able_at=now if is_able else lessee.able_at,
-        regular_since=lessee.regular_since if is_regular else now,
+        regular_since=lessee.regular_since if was_regular and not hearing.deafness else now,
+        hearing=hearing,
         numbers=_numbers(lessee, beat),
         gap_us=gap_us,
         length_us=ledger.fixed_us or length_for(gap_us, ledger.every_us),
@@ -186,6 +191,14 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
         else lessee.shown,
     )
     return _with(ledger, changed)
+
+
+def _hearing(
+    lessee: Lessee, beat: LeaseBeat, now: Instant, *, gap_us: Duration, ears_since: Instant
+) -> Hearing:
+    if is_shown(beat, lessee.beat):
+        return hears(now)
+    return after_silent_answer(lessee.hearing, now, gap_us=gap_us, ears_since=ears_since)
 
 
 def _shown(beat: LeaseBeat) -> frozenset[str]:

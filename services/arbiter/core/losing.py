@@ -229,8 +229,9 @@ def _told(
         after, told = opened(before, after, name, opening, now)
         return after, (told,)
     sentence = after.cases[name].incident.sentence
-    again = replace(opening, sentence=f"{sentence}; again: {opening.sentence}"[:1_000])
     relapses = after.members[opening.node].relapses
+    when = "again" if relapses else "then"  # what its addresses had lost a moment earlier
+    again = replace(opening, sentence=f"{sentence}; {when}: {opening.sentence}"[:1_000])
     after = amended(joined(before, after, name, again), name, relapses=relapses)
     return after, (said(after, name),)
 

@@ -87,12 +87,13 @@ def progressed(state: State, name: str, now: Instant) -> tuple[State, tuple[Say,
 
 
 def _able(state: State, now: Instant) -> list[str]:
-    """Return the nodes whose switchers can follow: a dead load balancer can be told nothing."""
+    """Return the nodes whose switchers can follow: who is deaf, or has no load balancer, cannot."""
     lessees = state.ledger.lessees
     return [
         node
         for node in state.present(now)
-        if (beat := lessees[node].beat) is None or not beat.balancer
+        if not lessees[node].hearing.deafness
+        and ((beat := lessees[node].beat) is None or not beat.balancer)
     ]
 
 

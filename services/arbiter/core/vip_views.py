@@ -138,7 +138,7 @@ def _of_node(state: State, lessee: Lessee, beat: LeaseBeat) -> list[str]:
     if beat.guard_age_us > GUARD_BEATS_MAX * state.ledger.every_us:
         detail = beat.guard_detail or "its report is old"
         return [f"the guard of {lessee.node} is not seen at work, it can hold no address: {detail}"]
-    if words := incapable(state.ledger, beat):
+    if words := incapable(state.ledger, lessee):
         return [f"{lessee.node} can hold no address: {words}"]
     return [
         f"{lessee.node} cannot hold {vip}: {hold.unfit}"

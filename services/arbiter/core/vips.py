@@ -318,7 +318,9 @@ def _sentence(to: dict[str, str], holder: str, words: str) -> str:
 
 
 def _signs(state: State, lessee: Lessee, now: Instant) -> tuple[Instant, Instant]:
-    """Return when the first beat was missing, and when that was enough to suspect the holder."""
+    """Return when the first sign came, a beat or an answer missing, and when that was enough."""
+    if lessee.hearing.deaf_at is not None:
+        return lessee.hearing.since, lessee.hearing.deaf_at
     if not is_silent(lessee, now, state.ears_since):
         return now, now
     began_at = max(lessee.able_at, state.ears_since)

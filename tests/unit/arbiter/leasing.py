@@ -52,6 +52,7 @@ class Switcher:
     incarnation: str = "0001"
     number: int = 0
     epoch: int = 0
+    heard: int = 0
     sent: dict[int, int] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     balancer: str = ""
@@ -75,6 +76,7 @@ class Switcher:
             balancer=self.balancer,
             leaving=self.leaving,
             unkept=self.unkept,
+            heard=self.heard,
         )
 
     def hold(self, lease: Lease, now: int) -> Hold:
@@ -96,6 +98,7 @@ class Switcher:
         if not known or grant.epoch < self.epoch:
             return
         self.epoch = grant.epoch
+        self.heard = max(self.heard, grant.number)
         for name, term in grant.vips.items():
             lease = self.leases[name]
             if term > lease.floor and term >= lease.term and not self.sick(lease):
@@ -129,7 +132,7 @@ class Switcher:
     def restart(self, *, remembers: bool = True) -> None:
         """Begin anew, everything closed."""
         self.incarnation = f"{int(self.incarnation, 16) + 1:04x}"
-        self.number = 0
+        self.number = self.heard = 0
         self.sent = {}
         for lease in self.leases.values():
             lease.floor = max(lease.floor, NO_TERM if remembers else lease.term)

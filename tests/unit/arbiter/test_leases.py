@@ -76,6 +76,13 @@ class Desk:
         self.ledger, grant = answered(ledger, told.node, self.placements, self.now)
         return grant
 
+    def next(self, node: str, number: int, heard: int | None = None) -> bool:
+        """Hear a beat at its time, and return whether the VIP was granted."""
+        self.now += EVERY
+        grant = self.hear(beat(node, number, heard=heard))
+        assert grant is not None, "every beat is answered"
+        return bool(grant.vips)
+
     def both_know(self) -> None:
         """Let both nodes show that they have heard this arbiter's epoch."""
         self.hear(beat(A, 1))
@@ -215,6 +222,69 @@ def test_rule_6_a_node_without_a_working_guard_counts_as_silent() -> None:
         desk.hear(beat(A, number, guard_age_us=SECOND))
     assert is_silent(desk.ledger.lessees[A], desk.now, BEGIN)
     assert not is_silent(desk.ledger.lessees[A], desk.now, desk.now - FIXED)
+
+
+def test_rule_6_who_does_not_hear_its_grants_is_granted_nothing_until_it_does() -> None:
+    """Answers "it beats and beats, is granted for ever and takes nothing: dark for ever"."""
+    desk = Desk()
+    desk.both_know()
+    last = 400  # by then it is known how regularly it beats
+    granted = [desk.next(A, n, heard=min(n - 1, last)) for n in range(2, last + 6)]
+    # The one that shows the last answer, one by chance, and then no more.
+    assert granted[last - 2 :] == [True, True, True, False, False, False]
+    assert end_of(desk.ledger.lessees[A], "web") == desk.now - 3 * EVERY + bound_us(FIXED)
+    assert desk.ledger.lessees[A].hearing.deafness == (
+        "it beats, but has heard no answer for 200 ms"
+    )
+    assert desk.next(A, last + 6, heard=last + 5)
+    assert not desk.ledger.lessees[A].hearing.deafness
+
+
+def test_rule_6_whose_answers_are_late_but_go_on_is_not_deaf() -> None:
+    desk = Desk()
+    desk.both_know()
+    assert all(desk.next(A, number, heard=number - 8) for number in range(10, 40))
+
+
+def test_rule_6_beats_that_come_all_at_once_show_no_deafness() -> None:
+    desk = Desk()
+    desk.both_know()
+    assert desk.next(A, 2, heard=1)
+    desk.now += 300 * MILLISECOND
+    for number in range(3, 9):
+        grant = desk.hear(beat(A, number, heard=2))
+        assert grant is not None
+        assert grant.vips
+    assert desk.next(A, 9, heard=8)
+
+
+def test_rule_6_a_starved_node_has_as_long_to_hear_as_it_has_lately_been_away() -> None:
+    desk = Desk(lease_us=None)
+    desk.both_know()
+    desk.now += 2 * SECOND
+    for number in range(2, 40):
+        desk.next(A, number, heard=number - 1)
+    desk.now += 150 * MILLISECOND
+    assert desk.next(A, 40, heard=39)  # 200 ms after the one before it
+    assert [desk.next(A, number, heard=39) for number in range(41, 47)] == [True] * 3 + [False] * 3
+
+
+def test_rule_6_a_switcher_that_does_not_say_whether_it_hears_is_believed() -> None:
+    desk = Desk()
+    desk.both_know()
+    assert all(desk.next(A, number) for number in range(2, 20))
+
+
+def test_rule_6_a_new_switcher_is_not_as_deaf_as_the_one_before_it() -> None:
+    desk = Desk()
+    desk.both_know()
+    for number in range(2, 10):
+        desk.next(A, number, heard=1)
+    assert desk.ledger.lessees[A].hearing.deafness
+    desk.now += EVERY
+    grant = desk.hear(beat(A, 1, incarnation="bbbb", heard=0))
+    assert grant is not None
+    assert grant.vips
 
 
 def test_rule_8_a_new_arbiter_waits_for_the_longest_lease_before_it_gives_a_vip_away() -> None:
@@ -369,6 +439,17 @@ def test_a_node_is_regular_only_after_a_whole_lease_without_a_pause() -> None:
     assert not is_regular(desk.ledger.lessees[B], desk.now, BEGIN)
     desk.hear(beat(B, 8))
     assert not is_regular(desk.ledger.lessees[B], desk.now, BEGIN)
+
+
+def test_a_deaf_node_is_regular_only_a_whole_lease_after_it_hears_again() -> None:
+    desk = Desk()
+    for number in range(1, 20):
+        desk.next(B, number, heard=min(number - 1, 9))
+    assert not is_regular(desk.ledger.lessees[B], desk.now, BEGIN)
+    for number in range(20, 28):
+        desk.next(B, number, heard=number - 1)
+        expected = number - 19 >= FIXED // EVERY
+        assert is_regular(desk.ledger.lessees[B], desk.now, BEGIN) == expected
 
 
 def test_a_beat_of_a_stranger_changes_nothing() -> None:

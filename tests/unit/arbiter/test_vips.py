@@ -297,6 +297,75 @@ def test_a_node_that_cannot_write_down_what_it_gives_up_is_said_and_keeps_its_vi
     assert not alarms(play)
 
 
+def test_a_holder_that_beats_but_hears_nothing_loses_its_vip_soon_after_its_last_lease() -> None:
+    play = VipPlay()
+    play.pass_by(5 * SECOND)
+    play.deaf.add(A)
+    took = moved_after(play, B)
+    # A beat by chance, and the one that was heard: no grant after these put off the end.
+    assert took <= bound_us(LEASE_US) + 3 * play.cluster.heartbeat.every_us
+    incident = play.incidents(IncidentOpened)[0]
+    assert "node-a cannot hold its addresses (it beats, but has heard no answer" in (
+        incident.sentence
+    )
+    play.pass_by(2 * SECOND)
+    handled = play.state.cases[incident.id].incident
+    assert handled.state is IncidentState.HANDLED  # without the node that cannot be told anything
+    assert [p.name for p in handled.phases] == ["detect", "lease", "decide", "switch", "verify"]
+    assert any("node-a can hold no address: it beats, but" in each for each in alarms(play))
+    assert len(play.incidents(IncidentOpened)) == 1
+
+
+def test_a_holder_that_hears_again_has_its_vip_back_as_any_other() -> None:
+    play = VipPlay()
+    play.deaf.add(A)
+    moved_after(play, B)
+    play.pass_by(60 * SECOND)
+    assert play.holders["web"] == B  # however long it beats: home is who can be told so
+    play.deaf.clear()
+    play.pass_by(20 * SECOND)
+    assert play.holders["web"] == B
+    moved_after(play, A, within=60 * SECOND)
+    play.pass_by(SECOND)
+    assert len(play.incidents(IncidentClosed)) == len(play.incidents(IncidentOpened)) == 1
+
+
+def test_who_hears_again_before_its_lease_has_ended_keeps_its_vip() -> None:
+    play = VipPlay()
+    play.pass_by(5 * SECOND)
+    for _ in range(20):
+        play.deaf.add(A)
+        play.pass_by(180 * MILLISECOND)
+        assert play.held["web"] == A
+        play.deaf.clear()
+        play.pass_by(100 * MILLISECOND)
+    assert not play.changes()
+
+
+def test_a_deaf_node_takes_nothing_over_and_readiness_says_so() -> None:
+    play = VipPlay()
+    play.deaf.add(B)
+    play.pass_by(SECOND)
+    unready = {each.vip: each for each in readiness(play.state, play.now).vips}
+    assert not unready["web"].ready
+    assert "node-b: it beats, but has heard no answer" in unready["web"].reason
+    play.lose(A)
+    play.pass_by(3 * SECOND)
+    assert play.held == {"web": None, "api": None}
+
+
+def test_an_arbiter_that_nobody_hears_moves_nothing() -> None:
+    play = VipPlay()
+    play.deaf = {A, B}
+    play.pass_by(3 * SECOND)
+    assert play.held == {"web": None, "api": None}
+    play.deaf = set()
+    play.pass_by(100 * MILLISECOND)
+    assert play.held == AT_HOME
+    assert not play.changes()
+    assert not play.incidents(IncidentOpened)
+
+
 def test_what_nobody_can_hold_is_dark_and_said_and_taken_as_soon_as_somebody_can() -> None:
     play = VipPlay()
     play.switchers[B].balancer = "hung: no answer for 300 ms"

@@ -45,6 +45,7 @@ def _beat(state: State, now: Instant) -> Decided:
         leaving=state.leaving,
         late_us=late_us,
         unkept=state.unkept,
+        heard=state.heard,
     )
     every_us = state.cluster.heartbeat.every_us
     is_on_grid = now >= state.beat_at

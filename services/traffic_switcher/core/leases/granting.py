@@ -86,7 +86,9 @@ def heard(state: State, grant: Grant, now: Instant) -> Decided:
     sent_at = beat_sent_at(state, grant)
     if sent_at is None or is_of_the_past(state, grant):
         return state, ()
-    state = replace(state, epoch=max(state.epoch, grant.epoch))
+    state = replace(
+        state, epoch=max(state.epoch, grant.epoch), heard=max(state.heard, grant.number)
+    )
     ends_at = lease_end(sent_at, grant.length_us)
     before: list[Action] = []
     ends: dict[str, Instant] = {}

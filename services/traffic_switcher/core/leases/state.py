@@ -93,6 +93,7 @@ class State:
     persist_again_at: Instant = 0
     unkept: str = ""  # why it could not be persisted the last time ("" it was)
     number: int = 0  # of the newest beat
+    heard: int = 0  # the highest number of a beat to which a grant was heard
     sent: Mapping[int, Instant] = field(default_factory=lambda: MappingProxyType({}))
     beat_at: Instant  # the next on the grid
     looking: bool = False  # at the guard
