@@ -59,6 +59,12 @@ def test_the_vip_of_the_node_that_was_hit_answers_elsewhere(all_drills: Ran, nam
     assert play["vip_dark_ms"][lost] > 0
 
 
+def test_a_node_that_beats_and_hears_nothing_is_known_by_its_own_beats(all_drills: Ran) -> None:
+    """Its beats come for as long as its kernel sends without being acknowledged: that is enough."""
+    play = play_of(all_drills, Name.CUT_NODE_IN)
+    assert "it beats, but has heard no answer for" in play["sentence"]
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_requests_fail_only_while_nobody_can_answer_and_no_post_is_done_twice(
     all_drills: Ran, name: Name

@@ -78,6 +78,26 @@ def test_a_grant_to_another_node_gives_nothing() -> None:
     assert not play.is_open("web")
 
 
+def test_a_beat_says_which_beat_was_answered_last_be_it_with_nothing() -> None:
+    """Else nobody knows that this node hears nothing, and it is granted what it cannot take."""
+    play = LeasePlay(REMEMBERED)
+    answered = play.beats[-1]
+    play.feed(Heard(play.grant({}, beat=answered, epoch=3)))
+    play.pass_time(3 * EVERY_US)
+    assert play.beats[-1].number > answered.number
+    assert play.beats[-1].heard == answered.number
+    play.feed(Heard(play.grant({}, epoch=2)))  # of an arbiter before the last
+    play.feed(Heard(play.grant({}, beat=answered, epoch=3)))
+    play.pass_time(EVERY_US)
+    newest = play.beats[-1]
+    assert newest.heard == answered.number
+    play.feed(Heard(play.grant({}, beat=newest, epoch=3)))
+    play.pass_time(EVERY_US)
+    assert play.beats[-1].heard == newest.number
+    play.start()
+    assert play.beats[-1].heard == 0
+
+
 def test_the_last_64_beats_are_known_and_no_more() -> None:
     play = LeasePlay(REMEMBERED)
     play.pass_time(200 * EVERY_US)
