@@ -135,15 +135,19 @@ def has(running: RunningSandbox, member: str, address: str) -> bool:
 
 
 @contextmanager
-def one_holder_at_most(running: RunningSandbox) -> Iterator[None]:
+def one_holder_at_most(
+    running: RunningSandbox, nodes: tuple[str, ...] = ("node-a", "node-b")
+) -> Iterator[None]:
     """See from outside that nothing is held by two while something is done."""
     begin_at = SystemClock().now()
     yield
     end_at = SystemClock().now()
-    assert overlaps(running, begin_at, end_at) == ()
+    assert overlaps(running, begin_at, end_at, nodes) == ()
 
 
-def overlaps(running: RunningSandbox, begin_at: int, end_at: int) -> tuple[Overlap, ...]:
+def overlaps(
+    running: RunningSandbox, begin_at: int, end_at: int, nodes: tuple[str, ...]
+) -> tuple[Overlap, ...]:
     path = running.folder / OBSERVATIONS
     found: list[Any] = []
 
@@ -156,7 +160,7 @@ def overlaps(running: RunningSandbox, begin_at: int, end_at: int) -> tuple[Overl
         begin_at=begin_at,
         end_at=end_at,
         fault_at=begin_at,
-        nodes=("node-a", "node-b"),
+        nodes=nodes,
         vips=tuple(HOME),
     )
     return judge(found, window).overlaps
