@@ -62,6 +62,7 @@ docs: setup ## Write the documents that are made from the code
 	$(BIN)/python -m tests.metrics
 
 .PHONY: check-alerts
-check-alerts: ## Let Prometheus' own tool read the alert rules, where it is installed
+check-alerts: ## Let promtool (Debian: prometheus) read and play the alert rules
 	promtool check rules deploy/prometheus/alerts.yaml
+	promtool test rules tests/metrics/alerts.test.yaml
 	cd deploy/prometheus && promtool check config --syntax-only prometheus.yaml

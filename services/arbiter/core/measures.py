@@ -23,6 +23,7 @@ from shared.messages.facts import (
     ServiceChanged,
 )
 from shared.messages.health import Sign
+from shared.messages.table import Message
 from shared.messages.traffic import Measured, OverrideKind
 
 EVERY = "*"  # the value of a label where an override is about all
@@ -153,14 +154,22 @@ def counted(counts: Counts, action: Action) -> Counts:
             verdict = type(action.command).__name__.lower()
             number = action.command.plan.number
             return replace(counts, decisions=one_more(counts.decisions, verdict), ordered=number)
-        case Say(ServiceChanged(after=InstanceState.HELD)):
+        case Say(message):
+            return _said(counts, message)
+        case _:
+            return counts
+
+
+def _said(counts: Counts, message: Message) -> Counts:
+    match message:
+        case ServiceChanged(after=InstanceState.HELD):
             return replace(counts, decisions=one_more(counts.decisions, "held_back"))
-        case Say(IncidentOpened(incident=incident)):
+        case IncidentOpened(incident=incident):
             opened = counts.unhandled | {incident.id}
             return replace(_outcome(counts, incident, "opened"), unhandled=opened)
-        case Say(IncidentUpdated(incident=incident)):
+        case IncidentUpdated(incident=incident):
             return _timed(counts, incident)
-        case Say(IncidentClosed(incident=incident)):
+        case IncidentClosed(incident=incident):
             return _closed(counts, incident)
         case _:
             return counts
