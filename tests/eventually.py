@@ -6,10 +6,14 @@ from shared.clock import SystemClock
 from shared.instant import MILLISECOND, SECOND, Duration
 
 LOOK_EVERY_US = 2 * MILLISECOND
+# For what takes milliseconds and must succeed: a busy machine starves a test for seconds. Not for
+# what must fail, or must be quick.
+PATIENCE_US: Duration = 30 * SECOND
+PATIENCE_S = PATIENCE_US // SECOND
 
 
 async def eventually(
-    condition: Callable[[], object], *, within_us: Duration = 10 * SECOND, what: str = ""
+    condition: Callable[[], object], *, within_us: Duration = PATIENCE_US, what: str = ""
 ) -> None:
     """Return once the condition holds; fail when it does not in time."""
     clock = SystemClock()

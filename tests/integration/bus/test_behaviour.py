@@ -18,7 +18,7 @@ from shared.messages.health import Heartbeat
 from shared.messages.operator import OperatorAnswer, OperatorRequest, Verb
 from shared.messages.table import Message
 from shared.messages.traffic import Failover
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_US, eventually
 from tests.integration.bus.said import answer, beat, change, command, wish
 from tests.integration.bus.world import CLUSTER, World, memory_world, nats_world, speaker
 
@@ -145,7 +145,7 @@ class TestAnswers:
                 return answer(f"{received.subject} for {received.message.owner}")
 
             await b.answer("operator.*", reply)
-            got = await a.ask(wish("ann", verb=Verb.RESUME), timeout_us=SECOND)
+            got = await a.ask(wish("ann", verb=Verb.RESUME), timeout_us=PATIENCE_US)
             assert got == answer("operator.resume for ann")
 
         play(test)
@@ -164,9 +164,9 @@ class TestAnswers:
                 return answer(received.message.owner)
 
             await b.answer("operator.>", reply)
-            slow = asyncio.ensure_future(a.ask(wish("slow"), timeout_us=10 * SECOND))
+            slow = asyncio.ensure_future(a.ask(wish("slow"), timeout_us=PATIENCE_US))
             names = [str(number) for number in range(20)]
-            asked = [a.ask(wish(name), timeout_us=10 * SECOND) for name in names]
+            asked = [a.ask(wish(name), timeout_us=PATIENCE_US) for name in names]
             assert await asyncio.gather(*asked) == [answer(name) for name in names]
             assert not slow.done()
             release.set()
@@ -182,7 +182,7 @@ class TestAnswers:
                 return answer(received.subject)
 
             await b.answer("command.b", reply)
-            assert await a.ask(command(1), to="b", timeout_us=SECOND) == answer("command.b")
+            assert await a.ask(command(1), to="b", timeout_us=PATIENCE_US) == answer("command.b")
 
         play(test)
 
@@ -209,7 +209,7 @@ class TestAnswers:
 
             await bus.answer("operator.*", reply)
             await bus.publish(wish("nobody waits"))
-            assert await bus.ask(wish(), timeout_us=SECOND) == answer("yes")
+            assert await bus.ask(wish(), timeout_us=PATIENCE_US) == answer("yes")
             assert len(asked) == 1
 
         play(test)
@@ -294,7 +294,7 @@ class TestPast:
     async def _kept(self, bus: Bus, pattern: str, count: int) -> None:
         """Wait until so many are kept: JetStream writes beside what we do."""
         clock = SystemClock()
-        deadline = clock.now() + 10 * SECOND
+        deadline = clock.now() + PATIENCE_US
         while len(await past(bus, pattern, 10_000)) < count:
             assert clock.now() < deadline
             await clock.sleep(5 * MILLISECOND)
@@ -409,7 +409,7 @@ class TestAbsence:
             bus = await world.connect()
             await world.go_down()
             with pytest.raises(BusError, match="not connected"):
-                await bus.ask(wish(), timeout_us=SECOND)
+                await bus.ask(wish(), timeout_us=PATIENCE_US)
             with pytest.raises(BusError, match="not connected"):
                 await bus.last("node.a")
             with pytest.raises(BusError, match="not connected"):
@@ -428,7 +428,7 @@ class TestAbsence:
             await b.answer("command.b", reply)
             await world.go_down()
             await world.come_up()
-            got = await a.ask(command(1), to="b", timeout_us=SECOND)
+            got = await a.ask(command(1), to="b", timeout_us=PATIENCE_US)
             assert isinstance(got, OperatorAnswer)
             assert got.text == "again"
 

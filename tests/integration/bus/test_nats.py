@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.bus import Received
@@ -19,10 +18,10 @@ from shared.instant import MILLISECOND, SECOND
 from shared.log import Logger
 from shared.messages.operator import OperatorRequest
 from shared.messages.table import TABLE, Message
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, PATIENCE_US, eventually
 from tests.fakes.nats_greeting import nats_greeting
 from tests.integration.bus.said import answer, beat, change, command, wish
-from tests.integration.bus.world import CLUSTER, NatsWorld, nats_world, speaker
+from tests.integration.bus.world import CLUSTER, NatsWorld, nats_world, overhear, speaker, stranger
 
 
 def play(test: Callable[[NatsWorld], Coroutine[Any, Any, None]]) -> None:
@@ -34,10 +33,8 @@ def play(test: Callable[[NatsWorld], Coroutine[Any, Any, None]]) -> None:
 
 
 async def api(world: NatsWorld, subject: str, payload: bytes = b"") -> dict[str, Any]:
-    client = Client()
-    await client.connect(world.server.url)
-    reply = await client.request(subject, payload, timeout=5)
-    await client.close()
+    async with stranger(world.server) as client:
+        reply = await client.request(subject, payload, timeout=PATIENCE_S)
     answered: dict[str, Any] = orjson.loads(reply.data)
     return answered
 
@@ -183,7 +180,8 @@ class TestServersOfNoUse:
             real = b'INFO {"version":"2.15.1","max_payload":1048576,"headers":true}\r\n'
             async with nats_greeting(greeting, greeting, real) as url:
                 bus = await asyncio.wait_for(
-                    NatsBus.connect([url], speaker=speaker(lines), on_failure=failures.append), 10
+                    NatsBus.connect([url], speaker=speaker(lines), on_failure=failures.append),
+                    PATIENCE_S,
                 )
                 assert bus.connected
                 await bus.close()
@@ -206,7 +204,7 @@ class TestTraps:
 
             await b.answer("operator.*", reply)
             for _ in range(5):
-                got = await a.ask(wish(), timeout_us=SECOND)
+                got = await a.ask(wish(), timeout_us=PATIENCE_US)
                 assert got == answer("from a person's arbiter")
             assert a.rejected == 0
 
@@ -249,7 +247,7 @@ class TestTraps:
             await bus.answer("operator.*", reply)
             with pytest.raises(BusError):
                 await bus.ask(wish("evil"), timeout_us=200 * MILLISECOND)
-            assert await bus.ask(wish("good"), timeout_us=SECOND) == answer("fine")
+            assert await bus.ask(wish("good"), timeout_us=PATIENCE_US) == answer("fine")
             assert [type(failure) for failure in world.failures] == [AssertionError]
 
         play(test)
@@ -257,18 +255,15 @@ class TestTraps:
     def test_an_answer_that_cannot_be_read_is_an_error(self) -> None:
         async def test(world: NatsWorld) -> None:
             bus = await world.connect()
-            client = Client()
-            await client.connect(world.server.url)
 
             async def babble(message: Msg) -> None:
                 await message.respond(b"garbage")
 
-            await client.subscribe(f"equipoise.{CLUSTER}.operator.*", cb=babble)
-            await client.flush()
-            with pytest.raises(BusError, match="cannot be read"):
-                await bus.ask(wish(), timeout_us=SECOND)
+            async with stranger(world.server) as client:
+                await overhear(client, f"equipoise.{CLUSTER}.operator.*", babble)
+                with pytest.raises(BusError, match="cannot be read"):
+                    await bus.ask(wish(), timeout_us=PATIENCE_US)
             assert bus.rejected == 1
-            await client.close()
 
         play(test)
 
@@ -277,17 +272,15 @@ class TestTraps:
             lines: list[str] = []
             clock = SystemClock()
             parent = f"00-{'a' * 32}-{'b' * 16}-01"
-            bus = await NatsBus.connect(
-                [world.server.url],
-                speaker=Speaker(
+            bus = await world.join(
+                Speaker(
                     cluster=CLUSTER,
                     member="a",
                     program="test",
                     clock=clock,
                     log=Logger(lines.append, clock=clock),
                     traceparent_of=lambda message: parent if message == beat(1) else None,
-                ),
-                on_failure=world.failures.append,
+                )
             )
             seen: list[Msg] = []
 
@@ -295,21 +288,17 @@ class TestTraps:
                 seen.append(message)
 
             heard: list[Received] = []
-            client = Client()
-            await client.connect(world.server.url)
-            await client.subscribe("equipoise.>", cb=see)
-            await client.flush()
-            await bus.subscribe("heartbeat.*", heard.append)
-            await bus.publish(beat(1))
-            await bus.publish(beat(2))
-            await eventually(lambda: len(seen) == len(heard) == 2)
+            async with stranger(world.server) as client:
+                await overhear(client, f"equipoise.{CLUSTER}.>", see)
+                await bus.subscribe("heartbeat.*", heard.append)
+                await bus.publish(beat(1))
+                await bus.publish(beat(2))
+                await eventually(lambda: len(seen) == len(heard) == 2)
             assert [(message.headers or {}).get("traceparent") for message in seen] == [
                 parent,
                 None,
             ]
             assert [received.envelope.traceparent for received in heard] == [parent, None]
-            await client.close()
-            await bus.close()
 
         play(test)
 
@@ -394,7 +383,7 @@ class TestStream:
 
     async def _last(self, bus: NatsBus, subject: str, wanted: Message) -> None:
         clock = SystemClock()
-        deadline = clock.now() + 10 * SECOND
+        deadline = clock.now() + PATIENCE_US
         found: Received | None = None
         while found is None or found.message != wanted:
             assert clock.now() < deadline

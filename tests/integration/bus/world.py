@@ -1,10 +1,11 @@
 """What a test of the bus needs of its surroundings, with a real server and without one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from shared.bus import Bus
 from shared.bus.memory_bus import MemoryBroker
@@ -12,7 +13,7 @@ from shared.bus.nats_bus import NatsBus
 from shared.bus.wire import Parcel, Speaker
 from shared.clock import SystemClock
 from shared.log import Logger
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.integration.nats_server import NatsServer
 
 CLUSTER = "shop"
@@ -73,22 +74,23 @@ class NatsWorld:
         self.server = server
 
     async def connect(self, member: str = "a", *, cluster: str = CLUSTER) -> NatsBus:
-        bus = await NatsBus.connect(
-            [self.server.url],
-            speaker=speaker(self.lines, member, cluster),
-            on_failure=self.failures.append,
-        )
-        self.buses.append(bus)
+        bus = await self.join(speaker(self.lines, member, cluster))
         # Nothing waits for the stream but tests of it.
         await eventually(lambda: bus._ensuring is not None and bus._ensuring.done())
         return bus
 
+    async def join(self, speaking: Speaker) -> NatsBus:
+        """Return the bus of one more client; it is closed with the world."""
+        bus = await NatsBus.connect(
+            [self.server.url], speaker=speaking, on_failure=self.failures.append
+        )
+        self.buses.append(bus)
+        return bus
+
     async def inject(self, subject: str, payload: bytes) -> None:
-        client = Client()
-        await client.connect(self.server.url)
-        await client.publish(subject, payload)
-        await client.flush()
-        await client.close()
+        async with stranger(self.server) as client:
+            await client.publish(subject, payload)
+            await arrived(client)
 
     async def go_down(self) -> None:
         self.server.kill()
@@ -123,3 +125,34 @@ async def nats_world() -> AsyncIterator[NatsWorld]:
             yield world
         finally:
             await world.close()
+
+
+@asynccontextmanager
+async def stranger(server: NatsServer) -> AsyncIterator[Client]:
+    """Connect a client that is none of ours; it is closed whatever happens."""
+    client = Client()
+    try:
+        await client.connect(server.url)
+        yield client
+    finally:
+        await client.close()
+
+
+async def overhear(
+    client: Client, subject: str, callback: Callable[[Msg], Awaitable[None]]
+) -> None:
+    """Let a stranger subscribe; active on return."""
+    await client.subscribe(subject, cb=callback)
+    await arrived(client)
+
+
+async def arrived(client: Client) -> None:
+    """Wait until the server has read all that a stranger said.
+
+    By a message to itself: the PING of nats-py's `flush` overtakes what still waits to be written.
+    """
+    inbox = client.new_inbox()
+    echo = await client.subscribe(inbox)
+    await client.publish(inbox)
+    await echo.next_msg(PATIENCE_S)
+    await echo.unsubscribe()
