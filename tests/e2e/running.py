@@ -20,11 +20,11 @@ from services.sandbox.records import Record, RecordReader
 from shared.clock import SystemClock
 from shared.errors import MachineError
 from shared.instant import SECOND, Duration, Instant
+from tests.eventually import PATIENCE_S, PATIENCE_US
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_US: Duration = 60 * SECOND
 SETTLED_US: Duration = SECOND // 2  # no failures for so long: the start is over
-END_WITHIN_S = 20
 LOOK_EVERY_S = 0.02
 UNFIT = MachineError.exit_code
 SAID_MAX = 1 << 20
@@ -34,14 +34,15 @@ class UnfitMachineError(Exception):
     """This machine cannot run a sandbox; the text says why."""
 
 
-def wait_until(holds: Callable[[], bool], what: str, within_us: Duration = 10 * SECOND) -> None:
-    """Poll until something holds, or fail saying what did not."""
-    waiting = threading.Event()
-    for _ in range(int(within_us / SECOND / LOOK_EVERY_S)):
-        if holds():
-            return
+def wait_until(holds: Callable[[], bool], what: str, within_us: Duration = PATIENCE_US) -> None:
+    """Poll until something holds, or fail saying what did not; a last look is after the time."""
+    clock, waiting = SystemClock(), threading.Event()
+    deadline = clock.now() + within_us
+    is_late = False
+    while not holds():
+        assert not is_late, f"not within {within_us / SECOND:g} s: {what}"
         waiting.wait(LOOK_EVERY_S)
-    raise AssertionError(f"not within {within_us / SECOND:g} s: {what}")
+        is_late = clock.now() > deadline
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class RunningSandbox:
         content: dict[str, object] = json.loads((self.folder / "context.json").read_bytes())
         return content
 
-    def recorded_until(self, instant: Instant, within_us: Duration = 10 * SECOND) -> list[Record]:
+    def recorded_until(self, instant: Instant, within_us: Duration = PATIENCE_US) -> list[Record]:
         """Return the new records, once every request that was due before an instant has ended."""
         found: list[Record] = []
 
@@ -199,7 +200,7 @@ def launched(
     finally:
         launcher.terminate()
         try:
-            launcher.wait(END_WITHIN_S)
+            launcher.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             launcher.kill()
             launcher.wait()

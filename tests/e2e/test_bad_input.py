@@ -19,9 +19,11 @@ from shared.clock import SystemClock
 from shared.instant import SECOND, Duration
 from tests.e2e.running import RunningSandbox, running_sandbox, wait_until
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
-WITHIN_US: Duration = 20 * SECOND  # for what takes a fraction of a second: the machine may be busy
+# What takes longest is a node's way home: it must have been well for a while, which a busy machine
+# interrupts.
+WITHIN_US: Duration = 90 * SECOND
 HOME = {"web": "node-a", "api": "node-b"}
 WEB, API = "10.78.0.201", "10.78.0.202"
 A, B = "10.78.0.11", "10.78.0.12"
@@ -178,17 +180,25 @@ def test_a_cluster_that_starts_opens_no_incident(sandbox: RunningSandbox) -> Non
 def test_a_foreign_claim_alarms_and_the_holder_claims_its_address_back(
     sandbox: RunningSandbox,
 ) -> None:
+    until_home(sandbox)
     tools = json.loads((sandbox.folder / "sandbox.json").read_bytes())["tools"]
-    run(sandbox, "client", str(tools["python"]), "-c", CLAIM, WEB)
+
+    def is_said() -> bool:
+        # Whoever has the address claims it again and again; once, it may meet a busy machine's
+        # moment in which nobody holds it, and is nobody's business.
+        run(sandbox, "client", str(tools["python"]), "-c", CLAIM, WEB)
+        return "02:00:00:ba:d0:01 on eth1 of node-a" in alarms(sandbox)
+
+    until(is_said, "it is said")
 
     def known() -> str:
         return run(sandbox, "client", "ip", "neighbour", "show", WEB, "dev", "eth0")
 
-    wait_until(lambda: hardware(A) in known(), "clients know the holder again", 3 * SECOND)
-    until(lambda: "02:00:00:ba:d0:01 on eth1 of node-a" in alarms(sandbox), "it is said")
+    # Sooner than it is announced anyway while it is held.
+    wait_until(lambda: hardware(A) in known(), "clients know the holder again", 10 * SECOND)
     assert "find the machine" in alarms(sandbox)
     assert "somebody else claims web" in events(sandbox)
-    assert holders(sandbox) == HOME
+    until_home(sandbox)
 
 
 def test_the_address_given_by_hand_to_another_machine_alarms_as_long_as_it_is_there(
@@ -198,10 +208,10 @@ def test_the_address_given_by_hand_to_another_machine_alarms_as_long_as_it_is_th
     try:
         # Nobody announces an address that is given by hand: he is found since he answers, in a
         # second after the claim above, in 30 s in quiet times.
-        wait_until(lambda: STRANGERS in alarms(sandbox), "he is named", 45 * SECOND)
-        assert f"{STRANGERS} on eth1 of node-a claims its address too" in alarms(sandbox)
+        named = f"{STRANGERS} on eth1 of node-a claims its address too"
+        until(lambda: named in alarms(sandbox), "he is named")
         assert "take the address from it" in alarms(sandbox)
-        assert holders(sandbox) == HOME
+        until_home(sandbox)
 
         def known() -> str:
             return run(sandbox, "client", "ip", "neighbour", "show", WEB, "dev", "eth0")
@@ -238,7 +248,7 @@ def test_a_strangers_address_is_named_and_left_alone(sandbox: RunningSandbox) ->
     mend = f"remove it (ip address delete {API}/24 dev eth1)"
     with one_holder_at_most(sandbox):
         until(lambda: mend in alarms(sandbox), "it is said what it is and how to mend it")
-        assert holders(sandbox) == HOME
+        until_home(sandbox)
         assert has(sandbox, "node-a", API)  # it is not ours to remove
     run(sandbox, "node-a", "ip", "address", "delete", f"{API}/24", "dev", "eth1")
     until(lambda: mend not in alarms(sandbox), "it is over")
@@ -340,4 +350,4 @@ def test_tables_of_others_are_as_they_were_after_a_holder_was_stopped(
 
 def test_alarms_of_strangers_have_ended_with_them(sandbox: RunningSandbox) -> None:
     over = "a minute after they were last seen"
-    wait_until(lambda: "claims its address" not in alarms(sandbox), over, 90 * SECOND)
+    wait_until(lambda: "claims its address" not in alarms(sandbox), over, 60 * SECOND + WITHIN_US)

@@ -27,6 +27,7 @@ from tests.e2e.running import (
     runtime_directory,
     wait_until,
 )
+from tests.eventually import PATIENCE_S
 
 pytestmark = pytest.mark.sandbox
 
@@ -55,7 +56,7 @@ def assert_story(story: str) -> None:
     """Look for everything that a person is told."""
     for part in (
         "▶ shop on node-c answers 500 to everything",  # what was done to it
-        "▲ shop/node-c: home → suspect",  # what happened, a line each
+        "▲ shop/node-c: home → ",  # what happened, a line each
         "clients since the fault:",  # what clients felt
         "✓ error-instance: ",
         "Incident ",  # the explanation
@@ -80,7 +81,7 @@ def test_two_at_once_each_play_a_drill_and_only_one_has_done_an_order_twice() ->
         good, bad = ended(first, said_1, talk), ended(second, said_2, talk)
     assert (good.code, json.loads(good.out)["findings"]) == (0, []), good.talk
     assert bad.code == 1
-    assert json.loads(bad.out)["findings"] == [f"1 POSTs were done twice, such as {order}"]
+    assert f"1 POSTs were done twice, such as {order}" in json.loads(bad.out)["findings"]
 
 
 def plant_a_double(launcher: subprocess.Popen[bytes], folder: Path, talk: IO[bytes]) -> str:
@@ -137,7 +138,7 @@ def test_interrupted_drills_are_no_success() -> None:
         control = runtime / "equipoise" / "sandbox" / SOCKET
         wait_until(control.exists, "it starts", 60 * SECOND)
         launcher.terminate()
-        assert launcher.wait(20) == 130
+        assert launcher.wait(PATIENCE_S) == 130
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,10 @@ from tests.e2e.running import (
     running_sandbox,
     wait_until,
 )
+from tests.eventually import PATIENCE_US
 
 pytestmark = pytest.mark.sandbox
 
-WITHIN_US = 20 * SECOND
 SHOP_ON_B = Aim(service="shop", node="node-b")
 # Those in which a node is lost are in test_node_drills.
 OF_PARTS = [
@@ -188,7 +188,7 @@ def test_with_the_switchers_switched_off_a_drill_fails_and_says_why(
         for switcher in switchers:
             cluster.control.hold(switcher)
             cluster.control.send(switcher, "KILL")
-            cluster.control.until_stage(switcher, Stage.HELD, WITHIN_US)
+            cluster.control.until_stage(switcher, Stage.HELD, PATIENCE_US)
         play = played(cluster, DRILLS[Name.KILL_INSTANCE], SHOP_ON_B, impatient, fit=False)
     finally:
         for switcher in switchers:
@@ -205,7 +205,7 @@ def test_a_fault_that_cannot_be_made_is_no_drill(cluster: RunningSandbox) -> Non
     cluster.control.hold("node-b/shop")
     try:
         cluster.control.send("node-b/shop", "KILL")
-        cluster.control.until_stage("node-b/shop", Stage.HELD, WITHIN_US)
+        cluster.control.until_stage("node-b/shop", Stage.HELD, PATIENCE_US)
         with pytest.raises(MachineError, match="node-b/shop does not run"):
             played(cluster, DRILLS[Name.HANG_INSTANCE], SHOP_ON_B, fit=False)
     finally:
@@ -221,7 +221,7 @@ def test_a_fault_that_was_not_there_makes_a_drill_fail(cluster: RunningSandbox) 
             await self.heal(scene, aim)
             return injected
 
-    impatient = Patience(handled_us=SECOND, closed_us=20 * SECOND, restored_us=5 * SECOND)
+    impatient = Patience(handled_us=SECOND, closed_us=PATIENCE_US, restored_us=PATIENCE_US)
     play = played(cluster, Awake(), SHOP_ON_B, impatient)
     assert not play["ok"]
     assert "no incident of shop/node-b was opened within 1 s" in play["findings"]
@@ -238,7 +238,7 @@ def test_a_load_balancer_that_went_on_at_once_was_never_hung_and_its_drill_fails
             await self.heal(scene, aim)
             return injected
 
-    impatient = Patience(handled_us=SECOND, closed_us=20 * SECOND, restored_us=5 * SECOND)
+    impatient = Patience(handled_us=SECOND, closed_us=PATIENCE_US, restored_us=PATIENCE_US)
     play = played(cluster, Awake(), Aim(node="node-b"), impatient)
     assert not play["ok"]
     assert "no incident of node-b was opened within 1 s" in play["findings"]

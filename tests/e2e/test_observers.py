@@ -15,12 +15,15 @@ from services.sandbox.parts import OBSERVER_PLAN
 from shared.clock import SystemClock
 from shared.instant import MILLISECOND, SECOND
 from tests.e2e.running import RunningSandbox, running_sandbox, wait_until
+from tests.eventually import PATIENCE_US
 
 pytestmark = pytest.mark.sandbox
 
 NODES = ("node-a", "node-b")
 CLOCK = SystemClock()
-LONG_S = 0.3  # an IPv6 address needs a moment until it is answered for
+# What is looked for lasts many times longer than the observers' looks are apart, on a busy machine
+# too; and an IPv6 address needs a moment until it is answered for.
+LONG_S = 1.0
 # As the switcher's guard looks from outside: a table, and sets whose elements end by themselves.
 GUARD = """
 table inet equipoise {
@@ -89,6 +92,19 @@ class Seen:
         )
         return judge(observations, window)
 
+    def until_asked_after(self, instant: int) -> None:
+        reader = Reader(self._path)
+        try:
+            wait_until(
+                lambda: any(isinstance(x, Asked) and x.at > instant for x in reader.read()),
+                "the observers have seen it all",
+            )
+        finally:
+            reader.close()
+
+    def last_of(self, node: str) -> Look:
+        return [x for x in self.looks() if x.node == node][-1]
+
     def looks(self) -> list[Look]:
         reader = Reader(self._path)
         found = [x for x in reader.read() if isinstance(x, Look)]
@@ -97,11 +113,12 @@ class Seen:
 
 
 @contextmanager
-def observing(running: RunningSandbox, seconds: int) -> Iterator[Seen]:
-    """Run the observers for a while; what is done meanwhile is seen."""
+def observing(running: RunningSandbox) -> Iterator[Seen]:
+    """Run the observers until they have seen all that is done in the block."""
     path = running.folder / "observations.jsonl"
     path.unlink(missing_ok=True)
-    command = ["timeout", str(seconds), python(running), "-m", "services.sandbox.observers"]
+    command = ["sh", "-c", 'echo $$ >"$0"; exec "$@"', str(running.folder / "observers.pid")]
+    command += [python(running), "-m", "services.sandbox.observers"]
     command += ["--plan", str(running.folder / OBSERVER_PLAN), "--observations", str(path)]
     codes: list[int] = []
 
@@ -109,14 +126,20 @@ def observing(running: RunningSandbox, seconds: int) -> Iterator[Seen]:
         from services.sandbox.control import SOCKET, Control  # noqa: PLC0415 - a socket of its own
 
         with Control(running.folder / SOCKET) as control:
-            codes.append(control.run("witness", command, (seconds + 10) * SECOND)[0])
+            codes.append(control.run("witness", command, 4 * PATIENCE_US)[0])
 
     thread = threading.Thread(target=observe)
     thread.start()
-    wait_until(lambda: path.exists() and path.stat().st_size > 0, "the observers run")
-    yield Seen(path)
-    thread.join()
-    assert codes == [124]  # told to stop by `timeout`, and not before
+    try:
+        wait_until(lambda: path.exists() and path.stat().st_size > 0, "the observers run")
+        seen = Seen(path)
+        yield seen
+        seen.until_asked_after(CLOCK.now())
+        assert codes == []  # they end when they are told to, and not before
+    finally:
+        pid = (running.folder / "observers.pid").read_text().strip()
+        running.control.run("witness", ["kill", pid])
+        thread.join()
 
 
 @pytest.mark.parametrize("vip", ["web", "web6"])
@@ -124,7 +147,7 @@ def test_two_nodes_with_the_address_and_no_guard_are_seen_by_both(
     sandbox: RunningSandbox, vip: str
 ) -> None:
     give(sandbox, "node-a", vip)
-    with observing(sandbox, 3) as seen:
+    with observing(sandbox) as seen:
         give(sandbox, "node-b", vip)
         given_at = CLOCK.now()
         threading.Event().wait(LONG_S)
@@ -137,28 +160,29 @@ def test_two_nodes_with_the_address_and_no_guard_are_seen_by_both(
     assert {overlap.seen_by for overlap in found.overlaps} == {"guards", "wire"}
     assert {overlap.holders for overlap in found.overlaps} == {NODES}
     assert found.overlap_us is not None
-    assert still_at - given_at - 20 * MILLISECOND <= found.overlap_us <= taken_at - seen.begin_at
+    assert (still_at - given_at) // 2 <= found.overlap_us <= taken_at - seen.begin_at
 
 
 def test_a_move_in_good_order_is_no_overlap_and_its_darkness_is_measured(
     sandbox: RunningSandbox,
 ) -> None:
     give(sandbox, "node-a", "web")
-    with observing(sandbox, 3) as seen:
+    with observing(sandbox) as seen:
         wait_until(lambda: any("web" in x.holds for x in seen.looks()), "it is held")
         fault_at = CLOCK.now()
         take(sandbox, "node-a", "web")
-        threading.Event().wait(0.1)
+        threading.Event().wait(LONG_S)
         give(sandbox, "node-b", "web")
         moved_at = CLOCK.now()
     take(sandbox, "node-b", "web")
     seen.begin_at = fault_at
     found = seen.judged("web")
     assert (found.unobserved, found.overlaps, found.overlap_us) == ((), (), 0)
-    assert 90 * MILLISECOND <= found.dark_us["web"] <= moved_at - fault_at + 100 * MILLISECOND
+    least_us, most_us = 900 * MILLISECOND, moved_at - fault_at + SECOND
+    assert least_us <= found.dark_us["web"] <= most_us
     elsewhere = found.elsewhere_us["web"]
     assert elsewhere is not None
-    assert 90 * MILLISECOND <= elsewhere <= moved_at - fault_at + 100 * MILLISECOND
+    assert least_us <= elsewhere <= most_us
 
 
 def test_a_lease_in_the_kernel_ends_without_a_word_and_is_seen_to_end(
@@ -166,21 +190,23 @@ def test_a_lease_in_the_kernel_ends_without_a_word_and_is_seen_to_end(
 ) -> None:
     give(sandbox, "node-a", "web")
     nft(sandbox, "node-a", GUARD)
-    with observing(sandbox, 3) as seen:
+    with observing(sandbox) as seen:
         wait_until(lambda: any(x.guarded for x in seen.looks()), "the guard is seen")
         assert not any("web" in x.holds for x in seen.looks() if x.node == "node-a")
-        nft(sandbox, "node-a", "add element inet equipoise lease4 { 10.78.0.201 timeout 400ms }")
+        nft(sandbox, "node-a", "add element inet equipoise lease4 { 10.78.0.201 timeout 1s }")
+        wait_until(lambda: any("web" in x.holds for x in seen.looks()), "the lease is seen")
+        wait_until(lambda: "web" not in seen.last_of("node-a").holds, "and its end")
     nft(sandbox, "node-a", "delete table inet equipoise")
     take(sandbox, "node-a", "web")
     held = [x for x in seen.looks() if "web" in x.holds]
     assert {x.node for x in held} == {"node-a"}
     assert sum(x.events for x in seen.looks()) > 0
     length_us = held[-1].begin_at - held[0].end_at
-    assert 300 * MILLISECOND <= length_us <= 420 * MILLISECOND
+    assert 500 * MILLISECOND <= length_us <= 1_020 * MILLISECOND
 
 
 def test_where_nobody_has_the_address_nothing_is_claimed(sandbox: RunningSandbox) -> None:
-    with observing(sandbox, 1) as seen:
+    with observing(sandbox) as seen:
         pass
     found = seen.judged("web")
     assert found.overlap_us is None

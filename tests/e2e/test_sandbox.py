@@ -38,11 +38,11 @@ from tests.e2e.running import (
     runtime_directory,
     wait_until,
 )
+from tests.eventually import PATIENCE_S, PATIENCE_US
 
 pytestmark = pytest.mark.sandbox
 
 INFRASTRUCTURE = ("--only", "infrastructure", "--rate", "200")
-WITHIN_US = 20 * SECOND
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_killed_instance_comes_back_and_orders_are_done_once(sandbox: RunningS
         lambda: sandbox.control.programs()["node-b/shop"].restarts > before.restarts,
         "the death is noticed",
     )
-    sandbox.control.until_ready(WITHIN_US, ["node-b/shop"])
+    sandbox.control.until_ready(PATIENCE_US, ["node-b/shop"])
     after = sandbox.control.programs()["node-b/shop"]
     assert after.exit_code == -signal.SIGKILL
     assert after.pid != before.pid
@@ -125,12 +125,12 @@ def test_a_held_program_stays_dead_until_it_is_released(sandbox: RunningSandbox)
     control = sandbox.control
     control.hold("node-a/orders")
     control.send("node-a/orders", "KILL")
-    control.until_stage("node-a/orders", Stage.HELD, WITHIN_US)
+    control.until_stage("node-a/orders", Stage.HELD, PATIENCE_US)
     assert control.programs()["node-a/orders"].pid is None
     with pytest.raises(MachineError, match="does not run"):
         control.send("node-a/orders", "KILL")
     control.release("node-a/orders")
-    control.until_ready(WITHIN_US, ["node-a/orders"])
+    control.until_ready(PATIENCE_US, ["node-a/orders"])
 
 
 def test_a_stopped_instance_hangs_and_goes_on(sandbox: RunningSandbox) -> None:
@@ -148,7 +148,7 @@ def test_an_instance_fails_and_recovers_by_signal(sandbox: RunningSandbox) -> No
 
     def status() -> str:
         script = (
-            "import http.client as h; c = h.HTTPConnection('10.78.0.12', 8081, timeout=2);"
+            "import http.client as h; c = h.HTTPConnection('10.78.0.12', 8081, timeout=30);"
             "c.request('GET', '/healthz'); print(c.getresponse().status)"
         )
         return control.run("client", [_python(sandbox), "-c", script])[1].strip()
@@ -173,14 +173,14 @@ def test_a_balancer_whose_worker_dies_is_replaced_whole(sandbox: RunningSandbox)
     wait_until(
         lambda: control.programs()["node-a/haproxy"].restarts > before.restarts, "it is noticed"
     )
-    control.until_ready(WITHIN_US, ["node-a/haproxy"])
+    control.until_ready(PATIENCE_US, ["node-a/haproxy"])
     between = control.programs()["node-a/haproxy"]
     worker = ["sh", "-c", f"kill -9 $(cat /proc/{between.pid}/task/{between.pid}/children)"]
     assert control.run("node-a", worker)[0] == 0
     wait_until(
         lambda: control.programs()["node-a/haproxy"].restarts > between.restarts, "it is noticed"
     )
-    control.until_ready(WITHIN_US, ["node-a/haproxy"])
+    control.until_ready(PATIENCE_US, ["node-a/haproxy"])
 
 
 def test_a_frozen_worker_does_not_outlive_its_master(sandbox: RunningSandbox) -> None:
@@ -195,7 +195,7 @@ def test_a_frozen_worker_does_not_outlive_its_master(sandbox: RunningSandbox) ->
     )
     gone = ["sh", "-c", f"test ! -e /proc/{worker} || grep -q '^State:.Z' /proc/{worker}/status"]
     wait_until(lambda: control.run("node-b", gone)[0] == 0, "the worker is gone")
-    control.until_ready(WITHIN_US, ["node-b/haproxy"])
+    control.until_ready(PATIENCE_US, ["node-b/haproxy"])
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_taken_name_is_refused() -> None:
         tempfile.TemporaryFile() as said,
         launched(("--name", "one"), runtime, said) as second,
     ):
-        assert second.wait(20) == MachineError.exit_code
+        assert second.wait(PATIENCE_S) == MachineError.exit_code
         said.seek(0)
         assert b"a sandbox named one runs already" in said.read()
 
@@ -314,7 +314,7 @@ def test_when_the_inside_is_killed_everything_ends(victim: str) -> None:
         (unshare,) = children_of(running.launcher.pid)
         victims = {"process 1": first, "its parent": unshare}
         os.kill(victims.get(victim, children_of(first)[0]), signal.SIGKILL)
-        assert running.launcher.wait(20) != 0
+        assert running.launcher.wait(PATIENCE_S) != 0
         wait_until(lambda: not in_namespace(namespace), "no process is left")
         assert not running.folder.exists()
 
@@ -324,7 +324,7 @@ def test_told_to_end_it_leaves_nothing(ending: signal.Signals) -> None:
     with running_sandbox(*INFRASTRUCTURE) as running:
         namespace = namespace_of(running.launcher)
         running.launcher.send_signal(ending)
-        assert running.launcher.wait(20) == 0
+        assert running.launcher.wait(PATIENCE_S) == 0
         assert not in_namespace(namespace)
         assert not running.folder.exists()
         assert not (running.folder.parent / "context.json").exists()
@@ -351,7 +351,7 @@ def test_a_closed_terminal_ends_it() -> None:
             (first,) = children_of(unshare)
             namespace = str(Path(f"/proc/{first}/ns/pid").readlink())
             os.close(terminal)
-            launcher.wait(20)
+            launcher.wait(PATIENCE_S)
         finally:
             launcher.kill()
             launcher.wait()
@@ -390,14 +390,14 @@ def test_traces_reach_a_collector_outside() -> None:
         try:
             with running_sandbox("--otlp", url, *INFRASTRUCTURE, "--rate", "0") as running:
                 script = (
-                    "import http.client as h; c = h.HTTPConnection('10.77.0.1', 4318, timeout=5);"
+                    "import http.client as h; c = h.HTTPConnection('10.77.0.1', 4318, timeout=30);"
                     "c.request('POST', '/v1/traces', b'spans'); print(c.getresponse().status)"
                 )
                 code, out, complaint = running.control.run(
                     "node-a", [_python(running), "-c", script]
                 )
                 assert (code, out) == (0, "200\n"), complaint
-                assert received.wait(5)
+                assert received.wait(PATIENCE_S)
         finally:
             server.shutdown()
             serving.join()
@@ -408,7 +408,7 @@ def test_too_long_a_path_for_sockets_is_refused_before_anything_starts() -> None
         deep = runtime / ("d" * 90)
         deep.mkdir()
         with launched(INFRASTRUCTURE, deep, said) as launcher:
-            assert launcher.wait(20) == MachineError.exit_code
+            assert launcher.wait(PATIENCE_S) == MachineError.exit_code
         said.seek(0)
         assert b"is the kernel's limit" in said.read()
         assert {path.name for path in (deep / "equipoise").iterdir()} == {"lock"}

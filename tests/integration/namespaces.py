@@ -24,10 +24,11 @@ from typing import TypeVar
 
 import uvloop
 
+from tests.eventually import PATIENCE_S
+
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
-ENDED_WITHIN_S = 5
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -137,7 +138,7 @@ class Hosts:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
-        self._stack.callback(holder.wait, ENDED_WITHIN_S)
+        self._stack.callback(holder.wait, PATIENCE_S)
         self._stack.callback(holder.kill)
         assert holder.stdout is not None
         with holder.stdout as said:

@@ -18,10 +18,7 @@ from types import TracebackType
 
 from shared.clock import SystemClock
 from shared.errors import MachineError
-from shared.instant import SECOND
-
-READY_WITHIN_US = 10 * SECOND  # 0.05 s on an idle machine; the tests' machine is not
-ENDED_WITHIN_S = 5
+from tests.eventually import PATIENCE_S, PATIENCE_US
 
 
 class NatsServer:
@@ -60,7 +57,7 @@ class NatsServer:
                 [str(program()), "-c", str(configuration)], stdout=log, stderr=log
             )
         clock = SystemClock()
-        deadline = clock.now() + READY_WITHIN_US
+        deadline = clock.now() + PATIENCE_US
         while not self._answers():
             if self._process.poll() is not None or clock.now() > deadline:
                 log_text = (self._directory / "log").read_text()
@@ -70,7 +67,7 @@ class NatsServer:
         """End it as a power cut does."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(ENDED_WITHIN_S)
+        self._process.wait(PATIENCE_S)
         self._process = None
 
     def freeze(self) -> None:
@@ -102,7 +99,7 @@ class NatsServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=0.05) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 return connection.recv(5) == b"INFO "
         except OSError:
             return False

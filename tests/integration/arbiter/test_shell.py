@@ -9,7 +9,6 @@ from shared.bus import Received
 from shared.bus.memory_bus import MemoryBroker
 from shared.clock import SystemClock
 from shared.cluster import Cluster
-from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, IncidentUpdated, Situation
 from shared.messages.health import Grade, Sign, Verdict
 from shared.messages.leases import Grant
@@ -17,6 +16,7 @@ from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest, Ve
 from shared.messages.table import Message
 from shared.messages.traffic import Failover, Plan, Recalled, Refused, Restore, Stage
 from shared.rules import Admission
+from tests.eventually import PATIENCE_US
 from tests.fakes.grounds import base_of, bus_of, running, settings_of, until
 from tests.unit.arbiter.leasing import LEASE_US, Lease, Switcher, cluster_with
 from tests.unit.arbiter.play import applied, cluster_of, evidence
@@ -109,12 +109,12 @@ def test_an_arbiter_waits_for_a_switcher_and_answers_people_that_it_does(tmp_pat
             )
             answer = None
             while answer is None or answer.answer is not Answer.NOT_LEADING:
-                reply = await near.bus.ask(request, timeout_us=SECOND)
+                reply = await near.bus.ask(request, timeout_us=PATIENCE_US)
                 assert isinstance(reply, OperatorAnswer)
                 answer = reply
             await near.listen()
             await until(near.has(Situation), "the first situation")
-            reply = await near.bus.ask(request, timeout_us=3 * SECOND)
+            reply = await near.bus.ask(request, timeout_us=PATIENCE_US)
             assert isinstance(reply, OperatorAnswer)
             assert reply.answer is Answer.ACCEPTED
 

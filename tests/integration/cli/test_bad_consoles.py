@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.program import run
-
-WITHIN_S = 30
+from tests.eventually import PATIENCE_S
 
 
 @contextmanager
@@ -19,7 +18,7 @@ def answering(path: Path, content: bytes) -> Iterator[None]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(8)
-    listener.settimeout(WITHIN_S)
+    listener.settimeout(PATIENCE_S)
 
     def answer() -> None:
         while True:
@@ -38,7 +37,7 @@ def answering(path: Path, content: bytes) -> Iterator[None]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(WITHIN_S)
+        thread.join(PATIENCE_S)
 
 
 def http(body: bytes, *, code: int = 200, length: int | None = None) -> bytes:

@@ -21,11 +21,11 @@ from shared.clock import SystemClock
 from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, IncidentState, LeaderChanged
 from shared.messages.operator import Answer, OperatorAnswer
+from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.fakes.running_console import RunningConsole
 from tests.fakes.situations import incident, plan, without_b
 
 ROOT = Path(__file__).parent.parent.parent.parent
-WITHIN_S = 30
 SCHEMAS = schemas(closed=True)
 MINIMAL = """\
 version: 1
@@ -73,7 +73,7 @@ def equipoise(
         capture_output=True,
         text=True,
         input=typed,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
         env=environment(**reaching, **(environ or {})),
         check=False,
     )
@@ -200,7 +200,7 @@ def test_status_says_by_its_exit_code_whether_all_is_well(running: RunningConsol
 def test_rules_end_with_1_where_something_differs(running: RunningConsole) -> None:
     assert equipoise("rules", "--diff", api=running.socket).returncode == 0
     running.arbiter.silent = True
-    clock, end = SystemClock(), SystemClock().now() + 20 * SECOND
+    clock, end = SystemClock(), SystemClock().now() + PATIENCE_US
     while equipoise("rules", "--diff", api=running.socket).returncode != 1:
         assert clock.now() < end
 
@@ -281,7 +281,7 @@ def on_terminal(api: Path, *arguments: str, typed: str) -> tuple[int, str]:
     )
     os.close(side)
     seen, asked = b"", False
-    clock, end = SystemClock(), SystemClock().now() + WITHIN_S * SECOND
+    clock, end = SystemClock(), SystemClock().now() + PATIENCE_S * SECOND
     while clock.now() < end:
         if not select.select([main], [], [], 0.2)[0]:
             continue
@@ -293,7 +293,7 @@ def on_terminal(api: Path, *arguments: str, typed: str) -> tuple[int, str]:
             asked = True
             os.write(main, typed.encode())
     os.close(main)
-    return process.wait(WITHIN_S), seen.decode()
+    return process.wait(PATIENCE_S), seen.decode()
 
 
 def test_whoever_takes_the_last_spare_types_its_name(running: RunningConsole) -> None:
@@ -429,7 +429,7 @@ def test_events_are_followed_until_ctrl_c_which_is_silent(running: RunningConsol
     running.say(LeaderChanged(arbiter="witness", epoch=5, reason="second"))
     assert checked("event", process.stdout.readline())["id"] == "leader/5"
     process.send_signal(signal.SIGINT)
-    assert process.wait(WITHIN_S) == 130
+    assert process.wait(PATIENCE_S) == 130
     assert process.stderr.read() == ""
     process.stdout.close()
     process.stderr.close()
@@ -443,7 +443,7 @@ def test_a_reader_who_goes_away_is_no_error(running: RunningConsole) -> None:
     assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(WITHIN_S) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
 
@@ -455,7 +455,7 @@ def test_status_is_watched_until_ctrl_c(steady: RunningConsole) -> None:
     for _ in range(2):
         assert checked("status", process.stdout.readline())["verdict"] == "serving"
     process.send_signal(signal.SIGINT)
-    assert process.wait(WITHIN_S) == 130
+    assert process.wait(PATIENCE_S) == 130
     assert process.stderr.read() == ""
     process.stdout.close()
     process.stderr.close()

@@ -5,7 +5,7 @@ import json
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, LeaderChanged
 from shared.messages.operator import Answer, OperatorAnswer
 from shared.messages.traffic import Failover
+from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.fakes.running_console import RunningConsole
 from tests.fakes.situations import incident, plan
 
@@ -34,12 +35,12 @@ class Caller(http.client.HTTPConnection):
     """HTTP on a unix socket, without any of our own client."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("x", timeout=10)
+        super().__init__("x", timeout=PATIENCE_S)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(PATIENCE_S)
         self.sock.connect(str(self._path))
 
 
@@ -51,11 +52,10 @@ def call(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[int, Any]:
-    caller = Caller(running.socket)
-    caller.request(method, path, body, headers or {})
-    response = caller.getresponse()
-    content = response.read()
-    caller.close()
+    with closing(Caller(running.socket)) as caller:
+        caller.request(method, path, body, headers or {})
+        response = caller.getresponse()
+        content = response.read()
     is_json = response.headers.get("content-type") == "application/json"
     return response.status, json.loads(content) if is_json else content.decode()
 
@@ -67,7 +67,7 @@ def ask(running: RunningConsole, verb: str, wish: object) -> tuple[int, Any]:
 
 def raw(running: RunningConsole, content: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         connection.connect(str(running.socket))
         try:
             connection.sendall(content)
@@ -216,25 +216,23 @@ def test_a_follower_may_have_lines_of_json(running: RunningConsole) -> None:
 
 
 def test_more_followers_than_are_bearable_are_sent_away(running: RunningConsole) -> None:
-    callers = []
-    for _ in range(FOLLOWERS_MAX):
-        caller = Caller(running.socket)
-        caller.request("GET", "/api/v1/events/stream")
-        callers.append((caller, caller.getresponse()))
-    clock, end = SystemClock(), SystemClock().now() + 10 * SECOND
-    while call(running, "/api/v1/events/stream")[0] != 503:
+    with ExitStack() as followers:
+        for _ in range(FOLLOWERS_MAX):
+            caller = followers.enter_context(closing(Caller(running.socket)))
+            caller.request("GET", "/api/v1/events/stream")
+            followers.enter_context(caller.getresponse())
+        assert begun(running) == 503
+    clock, end = SystemClock(), SystemClock().now() + PATIENCE_US
+    while begun(running) != 200:  # their places are free again
         assert clock.now() < end
-    for caller, response in callers:
-        response.close()
-        caller.close()
-    while True:  # and their places are free again
-        caller = Caller(running.socket)
+
+
+def begun(running: RunningConsole) -> int:
+    """Begin to follow, and leave; return how that was answered."""
+    with closing(Caller(running.socket)) as caller:
         caller.request("GET", "/api/v1/events/stream")
-        code = caller.getresponse().status
-        caller.close()
-        if code == 200:
-            break
-        assert clock.now() < end
+        with caller.getresponse() as response:
+            return response.status
 
 
 def test_ready_says_what_is_missing_and_live_depends_on_nobody(running: RunningConsole) -> None:
@@ -247,7 +245,7 @@ def test_without_a_bus_the_last_word_is_shown_with_its_age(tmp_path: Path) -> No
     with RunningConsole(tmp_path) as running:
         running.arbiter.silent = True
         running.broker.up = False
-        clock, end = SystemClock(), SystemClock().now() + 20 * SECOND
+        clock, end = SystemClock(), SystemClock().now() + PATIENCE_US
         while (answer := call(running, "/api/v1/status")[1])["verdict"] != "unknown":
             assert answer["knowledge"]["age_us"] <= 3 * SECOND
             assert clock.now() < end
@@ -293,7 +291,7 @@ def test_a_connection_that_asks_nothing_is_let_go(
 ) -> None:
     monkeypatch.setattr(http_server, "FIRST_REQUEST_WITHIN_S", 0.2)
     with RunningConsole(tmp_path) as running, socket.socket(socket.AF_UNIX) as idle:
-        idle.settimeout(10)
+        idle.settimeout(PATIENCE_S)
         idle.connect(str(running.socket))
         idle.sendall(b"GET /livez HT")
         assert idle.recv(100) == b""

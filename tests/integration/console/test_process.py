@@ -15,15 +15,15 @@ from typing import Any
 from shared.bus.nats_bus import NatsBus
 from shared.bus.wire import Speaker
 from shared.clock import SystemClock
-from shared.instant import MILLISECOND, SECOND
+from shared.instant import MILLISECOND
 from shared.messages.facts import IncidentOpened
+from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.fakes.grounds import KeptLog
 from tests.fakes.scripted_arbiter import ScriptedArbiter
 from tests.fakes.situations import incident
 from tests.integration.nats_server import NatsServer
 
 ROOT = Path(__file__).parent.parent.parent.parent
-WITHIN_US = 30 * SECOND
 CONFIGURATION = """\
 version: 1
 cluster: shop
@@ -82,7 +82,7 @@ def equipoise(directory: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 def until(directory: Path, verdict: str) -> dict[str, Any]:
     """Look at the status until it has a verdict."""
     clock = SystemClock()
-    end = clock.now() + WITHIN_US
+    end = clock.now() + PATIENCE_US
     while True:
         code, answer = equipoise(directory, "status")
         if code == 0 and answer["verdict"] == verdict:
@@ -93,7 +93,7 @@ def until(directory: Path, verdict: str) -> dict[str, Any]:
 def explained(directory: Path, name: str) -> dict[str, Any]:
     """Ask for an incident until the console has heard of it, or read of it."""
     clock = SystemClock()
-    end = clock.now() + WITHIN_US
+    end = clock.now() + PATIENCE_US
     while True:
         code, answer = equipoise(directory, "explain", name)
         if code == 0:
@@ -150,7 +150,7 @@ def test_a_console_answers_before_with_and_after_the_bus(tmp_path: Path) -> None
             server.kill()
             assert equipoise(tmp_path, "status")[0] == 0
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_console_that_was_killed_leaves_nothing_that_hinders_the_next(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_second_console_on_one_socket_says_so_and_ends(tmp_path: Path) -> None
             capture_output=True,
             text=True,
             env=environment(tmp_path),
-            timeout=WITHIN_US / SECOND,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert second.returncode == 69

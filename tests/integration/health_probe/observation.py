@@ -11,14 +11,14 @@ from shared.bus.memory_bus import MemoryBroker
 from shared.bus.wire import Speaker
 from shared.clock import SystemClock
 from shared.cluster import Cluster, Node, Service
-from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.instant import MILLISECOND, Duration, Instant
 from shared.log import Logger
 from shared.messages.health import Evidence, Picture
 from shared.telemetry import Telemetry
+from tests.eventually import PATIENCE_S
 from tests.unit.health_probe.observed import PROBE, cluster, service
 
 CLOCK = SystemClock()
-DEADLINE_US = 20 * SECOND  # generous: the machine may be busy with other things
 
 
 def one_service(port: int, *, path: str | None = "/health", **probe: object) -> Cluster:
@@ -68,13 +68,13 @@ class Observation:
     ) -> None:
         assert self._running is not None
         self._stopping.set()
-        await asyncio.wait_for(self._running, DEADLINE_US / SECOND)
+        await asyncio.wait_for(self._running, PATIENCE_S)
 
     async def until(
         self, wanted: Callable[[Evidence], bool], *, since: int = 0
     ) -> tuple[Instant, Evidence]:
         """Return the first evidence that is wanted, and when it was heard."""
-        async with asyncio.timeout(DEADLINE_US / SECOND):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 for at, said in self.said[since:]:
                     if wanted(said):
@@ -84,7 +84,7 @@ class Observation:
 
     async def until_true(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds."""
-        async with asyncio.timeout(DEADLINE_US / SECOND):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():
                 await CLOCK.sleep(5 * MILLISECOND)
 

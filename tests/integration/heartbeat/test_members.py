@@ -20,12 +20,12 @@ from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND, Duration
 from shared.log import Logger
 from shared.messages.health import Heartbeat
+from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.unit.heartbeat.test_beats import CLUSTER
 
 CLOCK = SystemClock()
 LOG = Logger(lambda _: None, clock=CLOCK)
 KEY = b"the cluster's key of 32 bytes...."
-DEADLINE_US = 20 * SECOND
 
 
 def free_cluster() -> Cluster:
@@ -54,7 +54,7 @@ class Bus:
 
     async def until(self, member: str, wanted: Callable[[Heartbeat], bool]) -> Heartbeat:
         """Return a member's first beat that is wanted."""
-        async with asyncio.timeout(DEADLINE_US / SECOND):
+        async with asyncio.timeout(PATIENCE_S):
             while member not in self.last or not wanted(self.last[member]):
                 await CLOCK.sleep(5 * MILLISECOND)
         return self.last[member]
@@ -90,11 +90,11 @@ class Member:
         trace: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        await asyncio.wait_for(self._running, DEADLINE_US / SECOND)
+        await asyncio.wait_for(self._running, PATIENCE_S)
 
 
-def hears(*peers: str, within_us: Duration = SECOND) -> Callable[[Heartbeat], bool]:
-    return lambda beat: all(beat.hears_us.get(peer, DEADLINE_US) < within_us for peer in peers)
+def hears(*peers: str, within_us: Duration = 5 * SECOND) -> Callable[[Heartbeat], bool]:
+    return lambda beat: all(beat.hears_us.get(peer, PATIENCE_US) < within_us for peer in peers)
 
 
 def counts(kind: str) -> Callable[[Heartbeat], bool]:

@@ -14,22 +14,23 @@ from contextlib import asynccontextmanager, closing
 import pytest
 
 from services.traffic_switcher.adapters.newcomers import WireNewcomers
+from shared.clock import SystemClock
 from shared.errors import SwitchError
 from shared.instant import SECOND, Duration
+from tests.eventually import eventually
 from tests.integration.namespaces import Host
 from tests.integration.network.test_announcer import (
-    CLOCK,
     WEB,
     Street,
     ask_for,
     both,
-    eventually,
     give,
     hardware,
     street,
     take_away,
 )
 
+CLOCK = SystemClock()
 PORT = 8_080
 SECOND_ATTEMPT_US: Duration = SECOND  # of Linux and everybody else (RFC 6298)
 GIVE_UP_S = 10

@@ -28,6 +28,7 @@ from shared.cluster import Cluster, VirtualIp
 from shared.errors import EquipoiseError, SwitchError
 from shared.instant import MILLISECOND, SECOND, Duration
 from shared.libnftables import Libnftables
+from tests.eventually import PATIENCE_S
 from tests.unit.traffic_switcher.play import cluster
 
 ARP = 0x0806
@@ -112,7 +113,9 @@ class Inside:
         return self._kernel.run(text)
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout
 

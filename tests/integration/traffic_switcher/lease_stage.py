@@ -17,7 +17,7 @@ from shared.bus.wire import Speaker
 from shared.cluster import Cluster, Service
 from shared.errors import MachineError
 from shared.health import Health
-from shared.instant import MILLISECOND, Duration
+from shared.instant import SECOND, Duration
 from shared.log import Logger, as_text
 from shared.messages.leases import Grant, Held, Holding, LeaseBeat, Term
 from shared.messages.table import Message
@@ -37,7 +37,7 @@ from tests.unit.traffic_switcher.lease_play import plan, with_vips
 from tests.unit.traffic_switcher.play import cluster, service
 
 WEB, API = "10.0.0.100", "10.0.0.101"
-LEASE_US: Duration = 300 * MILLISECOND
+LEASE_US: Duration = SECOND  # a busy machine starves a switcher for a part of it
 
 
 class Spans(Telemetry):

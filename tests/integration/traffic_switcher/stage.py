@@ -15,16 +15,16 @@ from services.traffic_switcher.core.installed import Installation
 from services.traffic_switcher.core.steps import steps
 from shared.clock import SystemClock
 from shared.cluster import Cluster, Mode, Node, Protocol
-from shared.instant import MILLISECOND, SECOND
+from shared.instant import MILLISECOND
 from shared.rules import Rules, original
 from shared.settings import Settings
+from tests.eventually import PATIENCE_US
 from tests.fakes.fake_haproxy import FakeHaproxy
 from tests.integration.haproxy import Haproxy, Instance, free_ports, programs
 from tests.unit.traffic_switcher.play import cluster, service
 
 ADDRESSES = ("127.0.0.11", "127.0.0.12")
 PROGRAMS = tuple(programs())  # "wheel", and "system" where there is one
-WAIT_US = 10 * SECOND
 CLOCK = SystemClock()
 
 
@@ -168,7 +168,7 @@ def loopback(capacities: tuple[int, int] = (100, 100)) -> Cluster:
 
 async def until(reached: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
     """Wait until something is so; fail when it is not in time."""
-    deadline = CLOCK.now() + WAIT_US
+    deadline = CLOCK.now() + PATIENCE_US
     while True:
         found = reached()
         if found if isinstance(found, bool) else await found:

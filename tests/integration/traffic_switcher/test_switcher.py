@@ -15,7 +15,7 @@ from shared.bus import Received
 from shared.bus.memory_bus import MemoryBroker, MemoryBus
 from shared.bus.wire import Speaker
 from shared.health import Health
-from shared.instant import MILLISECOND, SECOND
+from shared.instant import MILLISECOND
 from shared.log import Logger, as_text
 from shared.messages.table import Message
 from shared.messages.traffic import (
@@ -31,6 +31,7 @@ from shared.messages.traffic import (
 from shared.rules import Rules, digest, original
 from shared.runtime import Base
 from shared.telemetry import Telemetry
+from tests.eventually import PATIENCE_US
 from tests.integration.traffic_switcher.stage import (
     ADDRESSES,
     CLOCK,
@@ -289,11 +290,11 @@ def _parcel(made: Node, number: tuple[int, int], rules: Rules) -> tuple[str, byt
 def test_the_plan_in_force_is_recalled() -> None:
     async def scene(made: Node) -> None:
         ask = Recall(asker="arbiter")
-        answer = await made.bus.ask(ask, to="node-a", timeout_us=SECOND)
+        answer = await made.bus.ask(ask, to="node-a", timeout_us=PATIENCE_US)
         assert answer == Recalled(node="node-a", plan=None)
         await made.command((1, 1), out(made))
         await made.applied((1, 1), Stage.VERIFIED)
-        answer = await made.bus.ask(ask, to="node-a", timeout_us=SECOND)
+        answer = await made.bus.ask(ask, to="node-a", timeout_us=PATIENCE_US)
         assert isinstance(answer, Recalled)
         assert answer.plan == plan((1, 1), out(made))
 
@@ -337,7 +338,7 @@ def test_a_corrupt_copy_of_the_plan_gives_way_to_the_other() -> None:
         both[0].write_bytes(both[0].read_bytes()[:-1])
         await made.start()
         await until(lambda: any("uses the other copy" in line for line in made.log))
-        answer = await made.bus.ask(Recall(asker="x"), to="node-a", timeout_us=SECOND)
+        answer = await made.bus.ask(Recall(asker="x"), to="node-a", timeout_us=PATIENCE_US)
         assert answer == Recalled(node="node-a", plan=plan((1, 1), out(made)))
 
     play("wheel", scene)

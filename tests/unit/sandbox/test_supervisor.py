@@ -15,10 +15,10 @@ from services.sandbox.errors import SandboxError
 from services.sandbox.supervisor import Answers, Program, Says, Sight, Stage, Supervisor
 from shared.clock import SystemClock
 from shared.errors import MachineError
-from shared.instant import MILLISECOND, SECOND
+from shared.instant import MILLISECOND
+from tests.eventually import PATIENCE_S, PATIENCE_US
 
 READY = Says(re.compile(b"up"))
-WITHIN_US = 20 * SECOND
 
 
 def shell(
@@ -47,7 +47,7 @@ def supervised(
         supervisor = Supervisor(programs, SystemClock())
         supervisor.start()
         try:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(2 * PATIENCE_S):
                 await play(supervisor)
         finally:
             await supervisor.stop()
@@ -67,7 +67,7 @@ def sight(supervisor: Supervisor, name: str = "m/x") -> Sight:
 
 def test_ready_is_what_shows_its_sign(tmp_path: Path) -> None:
     async def play(supervisor: Supervisor) -> None:
-        await supervisor.until_ready(WITHIN_US, ["m/loud"])
+        await supervisor.until_ready(PATIENCE_US, ["m/loud"])
         assert sight(supervisor, "m/mute").stage is Stage.STARTING
         with pytest.raises(SandboxError, match=r"(?s)m/mute is starting.*never mind"):
             await supervisor.until_ready(200 * MILLISECOND)
@@ -97,7 +97,7 @@ def test_a_socket_that_accepts_is_a_sign(tmp_path: Path) -> None:
     )
 
     async def play(supervisor: Supervisor) -> None:
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
 
     supervised([shell(tmp_path, script, sign=Answers(path))], play)
 
@@ -110,7 +110,7 @@ def test_a_program_waits_for_the_file_that_it_needs(tmp_path: Path) -> None:
         with pytest.raises(SandboxError, match="waiting"):
             await supervisor.until_ready(100 * MILLISECOND)
         needed.touch()
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
         assert sight(supervisor).restarts == 0
 
     supervised([shell(tmp_path, "echo up; exec sleep 60", needs=needed)], play)
@@ -134,14 +134,14 @@ def test_what_dies_is_started_again_after_a_while_that_grows(tmp_path: Path) -> 
 
 def test_a_kill_is_seen_and_its_instant_told(tmp_path: Path) -> None:
     async def play(supervisor: Supervisor) -> None:
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
         before = sight(supervisor)
         sent_from = SystemClock().now()
         injection = supervisor.send("m/x", signal.SIGKILL)
         assert sent_from <= injection.begin_at <= injection.end_at <= SystemClock().now()
         assert injection.pid == before.pid
         await until(lambda: sight(supervisor).restarts == 1)
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
         after = sight(supervisor)
         assert after.exit_code == -signal.SIGKILL
         assert after.pid != before.pid
@@ -151,14 +151,14 @@ def test_a_kill_is_seen_and_its_instant_told(tmp_path: Path) -> None:
 
 def test_a_held_one_stays_dead_until_released(tmp_path: Path) -> None:
     async def play(supervisor: Supervisor) -> None:
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
         supervisor.hold("m/x")
         supervisor.send("m/x", signal.SIGKILL)
-        await supervisor.until_stage("m/x", Stage.HELD, WITHIN_US)
+        await supervisor.until_stage("m/x", Stage.HELD, PATIENCE_US)
         with pytest.raises(MachineError, match="does not run; it is held"):
             supervisor.send("m/x", signal.SIGKILL)
         supervisor.release("m/x")
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
 
     supervised([shell(tmp_path, "echo up; exec sleep 60")], play)
 
@@ -168,7 +168,7 @@ def test_what_a_dead_one_leaves_behind_is_killed_before_the_next_begins(tmp_path
     script = f"sleep 60 & echo $! >>{child}; kill -STOP $!; echo up; wait"
 
     async def play(supervisor: Supervisor) -> None:
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
         orphan = int(child.read_text().split()[0])
         supervisor.send("m/x", signal.SIGKILL)
         await until(lambda: sight(supervisor).restarts == 1)
@@ -188,7 +188,7 @@ def test_at_the_end_even_the_stopped_and_the_deaf_are_gone(tmp_path: Path) -> No
     pids: list[int | None] = []
 
     async def play(supervisor: Supervisor) -> None:
-        await supervisor.until_ready(WITHIN_US)
+        await supervisor.until_ready(PATIENCE_US)
         supervisor.send("m/stopped", signal.SIGSTOP)
         pids.extend(one.pid for one in supervisor.sights())
 

@@ -17,8 +17,8 @@ from shared.health import Check, Health
 from shared.health.server import CONNECTIONS_MAX, answering, socket_of
 from shared.instant import MILLISECOND
 from shared.measures import Histogram, counter, gauge, histogram
+from tests.eventually import PATIENCE_S
 
-WITHIN_S = 30
 WELL = Check(name="haproxy", note="2.8.25")
 ILL = Check(name="guard", failure="it cannot be made: give the capability NET_ADMIN")
 
@@ -41,7 +41,7 @@ def play(
     async def run() -> None:
         path = socket_of(tmp_path, "arbiter")
         async with answering(health, path, "arbiter", also):
-            await asyncio.wait_for(asyncio.to_thread(asked, path), WITHIN_S)
+            await asyncio.wait_for(asyncio.to_thread(asked, path), PATIENCE_S)
 
     asyncio.run(run())
 
@@ -50,12 +50,12 @@ class Connection(http.client.HTTPConnection):
     """HTTP over a socket in the file system."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=WITHIN_S)
+        super().__init__("localhost", timeout=PATIENCE_S)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(WITHIN_S)
+        self.sock.settimeout(PATIENCE_S)
         self.sock.connect(str(self._path))
 
 
@@ -73,7 +73,7 @@ def alive(tmp_path: Path, *arguments: str) -> tuple[int, str]:
         env={**os.environ, "EQUIPOISE_RUN_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     return ended.returncode, ended.stdout + ended.stderr
@@ -168,7 +168,7 @@ class TestStrangers:
     ) -> None:
         def ask(path: Path) -> None:
             with socket.socket(socket.AF_UNIX) as asking:
-                asking.settimeout(WITHIN_S)
+                asking.settimeout(PATIENCE_S)
                 asking.connect(str(path))
                 asking.sendall(content)
                 assert status in asking.recv(65_536).split(b"\r\n")[0]
@@ -183,7 +183,7 @@ class TestStrangers:
                 idle.append(socket.socket(socket.AF_UNIX))
                 idle[-1].connect(str(path))
             with socket.socket(socket.AF_UNIX) as one_more:
-                one_more.settimeout(WITHIN_S)
+                one_more.settimeout(PATIENCE_S)
                 one_more.connect(str(path))
                 assert one_more.recv(1) == b""
             for each in idle:

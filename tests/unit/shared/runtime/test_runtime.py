@@ -18,11 +18,11 @@ import pytest
 from shared.alive import asked
 from shared.clock import SystemClock
 from shared.instant import SECOND
+from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.integration.nats_server import NatsServer
 from tests.unit.shared.runtime.program import FLOOD
 
 ROOT = Path(__file__).parents[4]
-WITHIN_S = 30
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Program:
         """Wait for its end; return its exit code and its last lines."""
         assert self.process.stderr is not None
         rest = self.process.stderr.read().decode()
-        self.process.wait(WITHIN_S)
+        self.process.wait(PATIENCE_S)
         assert "Traceback (most recent" not in rest
         self.lines += [json.loads(line) for line in rest.splitlines()]
         return self.process.returncode, self.lines
@@ -107,7 +107,7 @@ class TestStarting:
 
     def test_people_read_text(self, server: NatsServer) -> None:
         with program("end", server, FORMAT="text") as running:
-            text = running.process.communicate(timeout=WITHIN_S)[1].decode()
+            text = running.process.communicate(timeout=PATIENCE_S)[1].decode()
         first, last = text.splitlines()
         assert re.fullmatch(r"[\d:.]{12} info test a ready boot_id=[0-9a-f]{16}", first)
         assert last.endswith('info test a ended because="asked to stop" exit_code=0')
@@ -149,7 +149,7 @@ class TestStopping:
         assert code == 0
         assert [line["event"] for line in lines[-2:]] == ["stopping", "ended"]
         assert lines[-2]["because"] == number.name
-        assert SystemClock().now() - asked_at < 5 * SECOND
+        assert SystemClock().now() - asked_at < PATIENCE_US
 
     def test_a_service_that_waits_for_its_bus_stops_too(self) -> None:
         with program("serve", None) as running:
@@ -183,13 +183,13 @@ class TestStopping:
 class TestFailing:
     def test_a_wrong_configuration_is_told_as_it_is(self) -> None:
         with program("misconfigured", None) as running:
-            text = running.process.communicate(timeout=WITHIN_S)[1].decode()
+            text = running.process.communicate(timeout=PATIENCE_S)[1].decode()
         assert running.process.returncode == 2
         assert text == "equipoise-test: invalid configuration:\n  - one\n  - two\n"
 
     def test_a_bug_in_reading_the_configuration_is_no_traceback(self) -> None:
         with program("broken-loader", None) as running:
-            text = running.process.communicate(timeout=WITHIN_S)[1].decode()
+            text = running.process.communicate(timeout=PATIENCE_S)[1].decode()
         assert running.process.returncode == 70
         assert text.startswith("equipoise-test: a bug in equipoise: KeyError: ")
         assert text.count("\n") == 1
@@ -203,7 +203,7 @@ class TestFailing:
             capture_output=True,
             cwd=ROOT,
             check=False,
-            timeout=WITHIN_S,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 2
         assert str(missing) in done.stderr.decode()
@@ -290,7 +290,7 @@ class TestNobodyReads:
             _until(result.exists)
             # It went on; the lines that nobody read are still in the pipe, and the others gone.
             running.process.terminate()
-            running.process.wait(WITHIN_S)
+            running.process.wait(PATIENCE_S)
             assert running.process.returncode == 0
             _, lines = running.end()
         numbers = [line["number"] for line in lines if line["event"] == "flood"]
@@ -313,6 +313,6 @@ class TestNobodyReads:
 
 def _until(condition: Any) -> None:
     clock = SystemClock()
-    deadline = clock.now() + WITHIN_S * SECOND
+    deadline = clock.now() + PATIENCE_S * SECOND
     while not condition():
         assert clock.now() < deadline
