@@ -26,6 +26,7 @@ class Hold:
     answered_age_us: Duration | None = None  # since a request through it was answered, in this term
     open: int = 0  # established connections of clients to it here
     beside: str = ""  # an address of this node's own in its network; "" there is none
+    address: str = ""  # what this node's file says that the VIP is; "" an older version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,12 @@ Rule 8 (`is_unknown`): what an earlier arbiter granted is unknown until the node
         everything in them, or until the longest lease has ended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from services.arbiter.core.hearing import Hearing, after_silent_answer, hears, is_shown
+from services.arbiter.core.meanings import differs, strays
 from shared.cluster import LEASE_LONGEST_US, LEASE_SHORTEST_US, Cluster
 from shared.frozen import replace
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
@@ -53,6 +54,7 @@ class Lessee:
     numbers: Mapping[str, int] = field(default_factory=dict)  # incarnation -> highest heard
     ends: Mapping[str, Ends] = field(default_factory=dict)  # by VIP
     reports_all: bool = False  # it has heard our epoch: no older grant can add anything now
+    strays: Mapping[str, Instant] = field(default_factory=dict)  # by VIP: open under another name
     shown: frozenset[str] = frozenset()  # VIPs that it showed running after it had heard that
 
 
@@ -65,6 +67,7 @@ class Ledger:
     every_us: Duration  # between beats
     fixed_us: Duration | None  # the lease's length; None: what the gaps say
     has_strangers: bool  # the earlier arbiter placed a VIP on a node that we do not know
+    addresses: Mapping[str, str]  # of VIPs, as our file has them
     lessees: Mapping[str, Lessee]
 
 
@@ -80,6 +83,7 @@ def begun(cluster: Cluster, epoch: int, now: Instant, *, has_strangers: bool = F
         every_us=every_us,
         fixed_us=fixed_us,
         has_strangers=has_strangers,
+        addresses={name: vip.address for name, vip in cluster.vips.items()},
         lessees={
             node: Lessee(node=node, gap_us=gap_us, length_us=length_us)
             for node in sorted(cluster.nodes)
@@ -159,7 +163,10 @@ def unfit(ledger: Ledger, lessee: Lessee, vip: str) -> str:
     """Return why a node could not hold a VIP by its own newest word; "" it could."""
     if lessee.beat is not None and vip not in lessee.beat.vips:
         return "its switcher does not know this address"
-    return incapable(ledger, lessee) or hold_of(lessee, vip).unfit
+    hold = hold_of(lessee, vip)
+    if lessee.beat is not None and (why := differs(hold, ledger.addresses.get(vip, ""))):
+        return why
+    return incapable(ledger, lessee) or hold.unfit
 
 
 def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0) -> Ledger:
@@ -185,8 +192,9 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
         gap_us=gap_us,
         length_us=ledger.fixed_us or length_for(gap_us, ledger.every_us),
         ends=_ends(lessee, beat, now),
+        strays=_strays(ledger, lessee, beat, now),
         reports_all=lessee.reports_all or shows_all(ledger, beat),
-        shown=lessee.shown | _shown(beat)
+        shown=lessee.shown | _shown(ledger, beat)
         if now < ledger.unknown_until and shows_all(ledger, beat)
         else lessee.shown,
     )
@@ -201,8 +209,20 @@ def _hearing(
     return after_silent_answer(lessee.hearing, now, gap_us=gap_us, ears_since=ears_since)
 
 
-def _shown(beat: LeaseBeat) -> frozenset[str]:
-    return frozenset(vip for vip, hold in beat.vips.items() if hold.rest_us > 0)
+def _shown(ledger: Ledger, beat: LeaseBeat) -> frozenset[str]:
+    return frozenset(
+        vip
+        for vip, hold in beat.vips.items()
+        if hold.rest_us > 0 and hold.address == ledger.addresses.get(vip)
+    )
+
+
+def _strays(ledger: Ledger, lessee: Lessee, beat: LeaseBeat, now: Instant) -> Mapping[str, Instant]:
+    """Return until when a node may hold our VIPs' addresses under other names."""
+    known = lessee.strays
+    for vip, rest_us in strays(beat, ledger.addresses):
+        known = {**known, vip: later(known.get(vip, 0), now + bound_us(rest_us))}
+    return known
 
 
 def _with(ledger: Ledger, lessee: Lessee) -> Ledger:
@@ -267,7 +287,8 @@ def _noted(ends: Ends, term: Term, end: Instant, now: Instant) -> Ends:
 
 def end_of(lessee: Lessee, vip: str) -> Instant:
     """Return when a node's leases of a VIP have certainly ended, of those that we know."""
-    return max((end for _, end in lessee.ends.get(vip, ())), default=0)
+    granted = max((end for _, end in lessee.ends.get(vip, ())), default=0)
+    return later(granted, lessee.strays.get(vip, 0))
 
 
 def may_hold(ledger: Ledger, node: str, vip: str, now: Instant) -> bool:
@@ -354,15 +375,14 @@ def is_silent(lessee: Lessee, now: Instant, since: Instant) -> bool:
     return now - max(lessee.able_at, since) >= bound_us(lessee.length_us)
 
 
+def _all_ends(lessee: Lessee) -> Iterator[Instant]:
+    yield from (end for of_vip in lessee.ends.values() for _, end in of_vip)
+    yield from lessee.strays.values()
+
+
 def deadline(ledger: Ledger, now: Instant) -> Instant | None:
     """Return the next instant at which a lease has certainly ended."""
-    ends = [
-        end
-        for lessee in ledger.lessees.values()
-        for of_vip in lessee.ends.values()
-        for _, end in of_vip
-        if end > now
-    ]
+    ends = [end for lessee in ledger.lessees.values() for end in _all_ends(lessee) if end > now]
     is_complete = all(each.reports_all for each in ledger.lessees.values())
     if now < ledger.unknown_until and (ledger.has_strangers or not is_complete):
         ends.append(ledger.unknown_until)

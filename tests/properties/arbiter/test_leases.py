@@ -3,7 +3,7 @@
 from hypothesis import given, settings, strategies as st
 
 from services.arbiter.core.leases import answered, begun, end_of, heard
-from shared.cluster import LEASE_LONGEST_US
+from shared.cluster import LEASE_LONGEST_US, VirtualIp
 from shared.frozen import replace
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.leases import Hold, LeaseBeat
@@ -11,6 +11,8 @@ from shared.messages.traffic import Placement
 from tests.unit.arbiter.play import cluster_of
 
 PLACED = {"web": Placement(holder="node-a", term=(2, 1))}
+WEB = VirtualIp(name="web", address="10.1.0.100", prefix=24, home="node-a")
+CLUSTER = replace(cluster_of(), vips={"web": WEB})
 PARTS = 1_000_000  # clocks' rates are in millionths
 rates = st.integers(970_000, 1_030_000)
 # For each beat: time since the one before, its way to us, the length that is granted on it.
@@ -30,7 +32,7 @@ beats = st.lists(
 def test_a_nodes_lease_ends_before_the_arbiter_counts_it_as_over(
     node_rate: int, arbiter_rate: int, story: list[tuple[int, int, int]]
 ) -> None:
-    ledger = begun(cluster_of(), 2, 0)
+    ledger = begun(CLUSTER, 2, 0)
     sent = 0
     arrivals = []
     for number, (pause, way, length) in enumerate(story, 1):
@@ -40,7 +42,11 @@ def test_a_nodes_lease_ends_before_the_arbiter_counts_it_as_over(
     for arrived, number, sent_at, length in sorted(arrivals):
         received_at = arrived * arbiter_rate // PARTS
         beat = LeaseBeat(
-            node="node-a", incarnation="a", number=number, epoch=2, vips={"web": Hold()}
+            node="node-a",
+            incarnation="a",
+            number=number,
+            epoch=2,
+            vips={"web": Hold(address=WEB.address)},
         )
         silent = LeaseBeat(node="node-b", incarnation="b", number=number, epoch=2, vips={})
         ledger = heard(heard(ledger, silent, received_at), beat, received_at)
@@ -66,8 +72,8 @@ def test_a_nodes_lease_ends_before_the_arbiter_counts_it_as_over(
 def test_a_reported_lease_ends_before_a_new_arbiter_counts_it_as_over(
     node_rate: int, arbiter_rate: int, rest_us: int, way: int
 ) -> None:
-    ledger = begun(cluster_of(), 2, 0)
-    hold = Hold(term=(1, 1), rest_us=rest_us)
+    ledger = begun(CLUSTER, 2, 0)
+    hold = Hold(term=(1, 1), rest_us=rest_us, address=WEB.address)
     beat = LeaseBeat(node="node-a", incarnation="a", number=9, epoch=2, vips={"web": hold})
     ledger = heard(ledger, beat, way * arbiter_rate // PARTS)
     node_end = -(-rest_us * PARTS // node_rate)

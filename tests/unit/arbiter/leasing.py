@@ -37,6 +37,7 @@ def cluster_with(
 class Lease:
     """One VIP on one node."""
 
+    address: str = ""
     term: Term = NO_TERM
     end: int = 0
     floor: Term = NO_TERM
@@ -90,6 +91,7 @@ class Switcher:
             unfit=lease.unfit,
             answered_age_us=now - (lease.taken_at or 0) if answered else None,
             beside=f"an address of {self.node}",
+            address=lease.address,
         )
 
     def hear(self, grant: Grant, now: int) -> None:
@@ -151,8 +153,8 @@ class VipPlay(Play):
         """Let every node have a switcher before anything is said."""
         for node in self.cluster.nodes:
             switcher = self.switchers.setdefault(node, Switcher(node))
-            for name in self.cluster.vips:
-                switcher.leases.setdefault(name, Lease())
+            for name, vip in self.cluster.vips.items():
+                switcher.leases.setdefault(name, Lease(address=vip.address))
         super().__post_init__()
 
     def _obey(self, actions: tuple[Action, ...]) -> None:

@@ -1,5 +1,6 @@
 """The ledger of leases, rule by rule, each with the trace that it answers."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from services.arbiter.core.leases import (
@@ -15,6 +16,7 @@ from services.arbiter.core.leases import (
     is_silent,
     length_for,
     may_hold,
+    unfit,
     waits_for,
 )
 from shared.cluster import LEASE_LONGEST_US, LEASE_SHORTEST_US, VirtualIp
@@ -28,6 +30,7 @@ EVERY = 50 * MILLISECOND
 FIRST: Term = (7, 1)
 A, B = "node-a", "node-b"
 FIXED = 300 * MILLISECOND
+ADDRESS = "10.1.0.100"
 
 
 def beat(
@@ -37,15 +40,17 @@ def beat(
     *,
     epoch: int = 7,
     incarnation: str = "aaaa",
+    vips: Mapping[str, Hold] | None = None,
     **more: object,
 ) -> LeaseBeat:
-    """Return a beat of a switcher that is well."""
+    """Return a beat of a switcher that is well, and means what we do."""
+    meant = {"web": replace(hold or Hold(), address=ADDRESS)}
     return LeaseBeat(
         node=node,
         incarnation=incarnation,
         number=number,
         epoch=epoch,
-        vips={"web": hold or Hold()},
+        vips=meant if vips is None else vips,
         **more,  # type: ignore[arg-type]
     )
 
@@ -56,7 +61,7 @@ class Desk:
     def __init__(
         self, holder: str = A, term: Term = FIRST, lease_us: Duration | None = FIXED
     ) -> None:
-        vip = VirtualIp(name="web", address="10.1.0.100", prefix=24, home=A)
+        vip = VirtualIp(name="web", address=ADDRESS, prefix=24, home=A)
         cluster = cluster_of()
         heartbeat = replace(cluster.heartbeat, lease_us=lease_us)
         self.cluster = replace(cluster, vips={"web": vip}, heartbeat=heartbeat)
@@ -455,3 +460,44 @@ def test_a_deaf_node_is_regular_only_a_whole_lease_after_it_hears_again() -> Non
 def test_a_beat_of_a_stranger_changes_nothing() -> None:
     desk = Desk()
     assert desk.hear(beat("node-z", 1)) is None
+
+
+def granted(desk: Desk, said: LeaseBeat) -> Mapping[str, Term]:
+    """Return what a beat is granted."""
+    grant = desk.hear(said)
+    assert grant is not None
+    return grant.vips
+
+
+def test_who_means_another_address_by_a_name_is_not_granted_it() -> None:
+    for other, why in (("10.1.0.101", "its file says 10.1.0.101"), ("", "does not say which")):
+        desk = Desk()
+        desk.hear(beat(B, 1))
+        assert granted(desk, beat(A, 1, vips={"web": Hold(address=other)})) == {}
+        assert why in unfit(desk.ledger, desk.ledger.lessees[A], "web")
+        assert granted(desk, beat(A, 2)) == {"web": FIRST}
+
+
+def test_an_address_that_is_open_under_another_name_is_waited_for() -> None:
+    desk = Desk(holder=B)
+    other = Hold(term=(6, 9), rest_us=FIXED, address=ADDRESS)
+    desk.hear(beat(A, 1, vips={"old-name": other}))
+    assert granted(desk, beat(B, 1)) == {}
+    assert waits_for(desk.ledger, B, "web", desk.now) == A
+    # A floor is of the other name: it ends nothing of this one, and neither does a closed guard.
+    released = Hold(term=(6, 9), floor=(9, 9), address=ADDRESS)
+    desk.hear(beat(A, 2, vips={"old-name": released, "web": Hold(address=ADDRESS)}))
+    assert granted(desk, beat(B, 2)) == {}
+    end = deadline(desk.ledger, desk.now)
+    assert end == BEGIN + bound_us(FIXED)
+    desk.now = end
+    assert granted(desk, beat(B, 3)) == {"web": FIRST}
+
+
+def test_a_lease_of_another_address_proves_nobody_the_only_holder() -> None:
+    desk = Desk()
+    swapped = Hold(term=FIRST, rest_us=FIXED, address="10.1.0.101")
+    desk.hear(beat(A, 1, vips={"web": swapped}))
+    assert "web" not in desk.ledger.lessees[A].shown
+    desk.hear(beat(A, 2, Hold(term=FIRST, rest_us=FIXED)))
+    assert "web" in desk.ledger.lessees[A].shown

@@ -76,4 +76,5 @@ def _hold(state: State, name: str, vip: Vip, now: Instant) -> Hold:
         unfit=fitness.unfit(state, vip),
         answered_age_us=None if vip.answered_at is None else now - vip.answered_at,
         beside=vip.place.beside,
+        address=state.cluster.vips[name].address,
     )
