@@ -36,6 +36,14 @@ class FailbackMode(StrEnum):
     MANUAL = "manual"
 
 
+class Unhealthy(StrEnum):
+    """What it is worth that a container's own health check fails."""
+
+    IGNORED = "ignored"
+    SUSPICIOUS = "suspicious"
+    CONCLUSIVE = "conclusive"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine that serves traffic, or the witness, which does not."""
@@ -72,9 +80,22 @@ class Probe:
 class Identity:
     """What must be equal on every node for services to match."""
 
-    path: str  # an HTTP path on the instance
+    path: str | None  # an HTTP path on the instance; None: it is not asked
     header: str | None  # the identity is this header of the answer; None means its body
     every_us: Duration
+    image: bool = False  # the image of the instance's container is a part of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contained:
+    """The container that an instance runs in, of which its node's Docker engine tells."""
+
+    container: str  # its name; `{node}` in it is the node's
+    unhealthy: Unhealthy = Unhealthy.SUSPICIOUS
+
+    def on(self, node: str) -> str:
+        """Return the container's name on a node."""
+        return self.container.replace("{node}", node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +112,7 @@ class Service:
     probe: Probe
     identity: Identity | None
     vips: tuple[str, ...] = ()  # where clients reach it, beside the nodes' own addresses
+    docker: Contained | None = None  # None: the engine is not asked about it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,8 @@ async def observe(base: Base) -> None:
     )
     base.health.check(shell.checks)
     base.health.measure(shell.measures)
+    if base.settings.docker_socket is not None:
+        shell.ask_engine(base.settings.docker_socket, member)
     base.ready(instances=len(cluster.services) * len(cluster.nodes))
     await shell.run(member, base.boot_id, base.stopping)
 

@@ -1,8 +1,10 @@
 """One loop: what happened goes into the core, what it wants is done."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
-from typing import assert_never
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
 
 from services.health_probe.adapters.links import Links
 from services.health_probe.adapters.prober import Prober
@@ -13,7 +15,9 @@ from services.health_probe.core.events import (
     Actions,
     Ask,
     CloseLink,
+    ContainerSeen,
     Ended,
+    EngineSeen,
     Event,
     IncidentHeard,
     OpenLink,
@@ -28,7 +32,7 @@ from services.health_probe.core.events import (
 )
 from services.health_probe.core.measures import Tally, measures
 from services.health_probe.core.probing import State, decide, start
-from services.health_probe.core.readiness import readiness
+from services.health_probe.core.readiness import engine, readiness
 from shared.bus import Bus, Received
 from shared.clock import Clock
 from shared.cluster import Cluster
@@ -40,8 +44,12 @@ from shared.messages.facts import IncidentOpened, IncidentUpdated
 from shared.messages.health import Evidence, Picture
 from shared.telemetry import Telemetry
 
-# Places that only incidents may fill; more at a time lose a span of their traces, nothing else.
-INCIDENTS_MAX = 256
+if TYPE_CHECKING:
+    from services.health_probe.adapters.engine import Engine
+
+# Places that only incidents and containers may fill. More incidents at a time lose a span of their
+# traces, more of what an engine says is seen ten seconds later: nothing else.
+NEWS_MAX = 256
 # What one instance can have waiting is the ends of its probes, its alarm, its link, its identity;
 # probes that no longer count come to an end too.
 EVENTS_PER_INSTANCE = 4 * IN_FLIGHT_MAX
@@ -59,22 +67,40 @@ class Shell:
         self._telemetry = telemetry
         self._log = log
         instances = len(cluster.services) * len(cluster.nodes)
-        places = INCIDENTS_MAX + instances * EVENTS_PER_INSTANCE + 2  # the picture, the end
+        places = NEWS_MAX + instances * EVENTS_PER_INSTANCE + 2  # the picture, the end
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(places)
         self._alarms: dict[Target | None, asyncio.TimerHandle] = {}
         self._prober = Prober(cluster, clock, Watch(clock), self._events.put_nowait)
         self._links = Links(cluster, self._events.put_nowait)
+        self._engine: Engine | None = None
         self._state: State | None = None
         self._tally = Tally()
 
     def checks(self) -> tuple[Check, ...]:
         """Return whether it does its work."""
         instances = self._state.instances if self._state is not None else {}
-        return readiness(instances, self._tally.ended_at, self._clock.now())
+        trouble = self._state.engine_trouble if self._state is not None else ""
+        now = self._clock.now()
+        return (
+            *readiness(instances, self._tally.ended_at, now),
+            *engine(instances, trouble),
+        )
 
     def measures(self) -> Iterable[Measure]:
         """Return what it counted."""
         return measures(self._state.instances if self._state is not None else {}, self._tally)
+
+    def ask_engine(self, socket: Path, member: str) -> None:
+        """Ask Docker's engine too about this node's instances that run in containers."""
+        # Late: who has no containers does not pay for the library.
+        from services.health_probe.adapters.engine import Engine  # noqa: PLC0415
+
+        watched: dict[str, list[Target]] = defaultdict(list)
+        for name, service in self._cluster.services.items():
+            if service.docker is not None:
+                watched[service.docker.on(member)].append(Target(name, member))
+        if watched:
+            self._engine = Engine(socket, watched, self._hear_engine)
 
     async def run(self, observer: str, boot_id: str, stopping: asyncio.Event) -> None:
         """Observe until stopped."""
@@ -132,9 +158,19 @@ class Shell:
 
     def _hear(self, received: Received) -> None:
         message = received.message
-        room = self._events.qsize() < INCIDENTS_MAX
+        room = self._events.qsize() < NEWS_MAX
         if room and isinstance(message, IncidentOpened | IncidentUpdated):
             self._events.put_nowait(IncidentHeard(message.incident))
+
+    def _hear_engine(self, event: ContainerSeen | EngineSeen) -> None:
+        if isinstance(event, EngineSeen) and event.trouble:
+            self._log.warning("docker_not_asked", because=event.trouble)
+        elif isinstance(event, EngineSeen):
+            self._log.info("docker_asked")
+        elif event.container.trouble:
+            self._log.warning("container_not_seen", because=event.container.trouble)
+        if self._events.qsize() < NEWS_MAX:
+            self._events.put_nowait(event)
 
     def _note(self, message: Evidence | Picture) -> None:
         match message:
@@ -183,6 +219,8 @@ class Shell:
     def _close(self) -> None:
         self._prober.close()
         self._links.close_all()
+        if self._engine is not None:
+            self._engine.close()
         for alarm in self._alarms.values():
             alarm.cancel()
 

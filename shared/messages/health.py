@@ -35,6 +35,8 @@ class Sign(StrEnum):
     GARBAGE = "garbage"
     SILENT = "silent"  # no probe, but a member that is not heard any more
     NOTHING = "nothing"  # not probed yet
+    STOPPED = "stopped"  # its container does not run: it died, or is paused
+    FAILING = "failing"  # its container's own health check fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,4 +42,5 @@ class Settings:
     # TCP addresses and ports; Unix sockets are there anyway.
     health_at: tuple[str, int] | None = None
     api_at: tuple[str, int] | None = None  # of the console
+    docker_socket: Path | None = None  # where Docker's engine is asked; None: it is not
     warnings: tuple[str, ...] = ()  # one line each, for the log at start

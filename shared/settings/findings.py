@@ -69,6 +69,7 @@ class Code(StrEnum):
     )
     INTERFACE = "EQ-C027", "The name of a network interface is needed, such as eth0."
     TCP_PLACE = "EQ-C028", "An IP address and a port are needed, such as 127.0.0.1:9631."
+    CONTAINER = "EQ-C029", "The name of a container is needed, such as shop or shop-{node}."
     COUNT = "EQ-C030", "There are too few or too many nodes, services or VIPs."
     SAME_ADDRESS = "EQ-C031", "Two members of the cluster, or two VIPs, or both, have one address."
     FAMILIES = "EQ-C032", "Members have addresses of both families, and cannot reach each other."
@@ -79,6 +80,7 @@ class Code(StrEnum):
     TAKEN_NAME = "EQ-C037", "A VIP has the name of a node or of a service: commands name all three."
     LEASE = "EQ-C038", "A lease is too short to survive lost beats."
     BUS_ON_VIP = "EQ-C039", "The bus would be reached through a VIP, which needs the bus."
+    ENGINE = "EQ-C044", "A service counts on a container, and nothing says where to ask about it."
     KEY_FILE = "EQ-C040", "The cluster's key is missing, too short, too long, or open to everyone."
     MEMBER = "EQ-C041", "EQUIPOISE_NODE does not name a member of the cluster."
     VARIABLE = "EQ-C042", "A variable that looks like a setting is not one."

@@ -24,6 +24,8 @@ NAME_MAX = 32  # a DNS label and a HAProxy name hold more; tables and subjects s
 PATH_MAX = 256  # characters of an HTTP path; more is not a health check
 HEADER_MAX = 64  # characters of a header's name
 FILE_MAX = 4096  # PATH_MAX of Linux
+SOCKET_MAX = 100  # bytes of a Unix socket's path: the kernel takes 107
+CONTAINER_MAX = 128  # compose joins project, service and number: a third of it
 URL_MAX = 2048  # what every HTTP library takes
 STATUS_MIN, STATUS_MAX = 100, 599
 RATE_MAX = 1_000_000  # requests/s of one instance; ten times what HAProxy was seen to do
@@ -38,6 +40,8 @@ URL_PATTERN = "^[a-z]+://[^\\s@]+$"
 HTTP_PATH_PATTERN = "^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*$"
 HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 STATUSES_PATTERN = "^[1-5][0-9]{2}(-[1-5][0-9]{2})?(, *[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$"
+SOCKET_PATTERN = "^/[!-~]+$"
+CONTAINER_PATTERN = "^([A-Za-z0-9]|[{]node[}])([A-Za-z0-9_.-]|[{]node[}])*$"
 RATE_PATTERN = "^[1-9][0-9]{0,6}/s$"
 MOVES_PATTERN = "^[1-9][0-9]{0,3} per [1-9][0-9]{0,8}(ms|s|m|h)$"
 
@@ -374,6 +378,33 @@ def file_path() -> Kind:
 
     schema = {"type": "string", "minLength": 1, "maxLength": FILE_MAX}
     return Kind("the path of a file", read, str, schema)
+
+
+def socket() -> Kind:
+    """Return the kind of paths of Unix sockets."""
+    words = f"the absolute path of a Unix socket, at most {SOCKET_MAX} characters"
+
+    def read(value: str) -> str:
+        if re.fullmatch(SOCKET_PATTERN, value) and len(value) <= SOCKET_MAX:
+            return value
+        mend = f"write {value.removeprefix('unix://')}" if value.startswith("unix:///") else ""
+        raise wrong(Code.TEXT, f"must be {words}, got {quoted(value)}", mend)
+
+    schema = {"type": "string", "pattern": SOCKET_PATTERN, "maxLength": SOCKET_MAX}
+    return Kind(words, read, str, schema)
+
+
+def container() -> Kind:
+    """Return the kind of names of containers, with a place for the node's."""
+    words = "the name of a container, such as shop or shop-{node}"
+
+    def read(value: str) -> str:
+        if re.fullmatch(CONTAINER_PATTERN, value) and len(value) <= CONTAINER_MAX:
+            return value
+        raise wrong(Code.CONTAINER, f"must be {words}, got {quoted(value)}")
+
+    schema = {"type": "string", "pattern": CONTAINER_PATTERN, "maxLength": CONTAINER_MAX}
+    return Kind(words, read, str, schema)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

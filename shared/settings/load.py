@@ -124,6 +124,7 @@ def examine_text(
         log_format=file.telemetry.log.format,
         log_level=file.telemetry.log.level,
         health_at=health_at,
+        docker_socket=None if file.docker.socket is None else Path(file.docker.socket),
         api_at=api_at,
         warnings=tuple(finding.headline() for finding in findings),
     )

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 from shared.cluster import (
     Cluster,
+    Contained,
     HeartbeatSettings,
     Identity,
     Mode,
@@ -101,7 +102,7 @@ def _vip(name: str, section: VipSection) -> VirtualIp:
 
 def _service(name: str, section: ServiceSection, primary: str) -> Service:
     assert section.probe is not None
-    identity = section.identity
+    identity, docker = section.identity, section.docker
     return Service(
         name=name,
         mode=section.mode,
@@ -113,8 +114,16 @@ def _service(name: str, section: ServiceSection, primary: str) -> Service:
         probe=_probe(section.probe),
         identity=None
         if identity is None
-        else Identity(path=identity.http, header=identity.header, every_us=identity.every),
+        else Identity(
+            path=identity.http,
+            header=identity.header,
+            every_us=identity.every,
+            image=identity.image is True,
+        ),
         vips=tuple(section.vips),
+        docker=None
+        if docker is None
+        else Contained(container=docker.container, unhealthy=docker.unhealthy),
     )
 
 

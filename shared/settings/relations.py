@@ -14,6 +14,7 @@ from shared.instant import MILLISECOND
 from shared.rules import WEIGHT_MAX
 from shared.settings import vip_relations
 from shared.settings.complaint import Complaint, error, warning
+from shared.settings.container_sections import IdentitySection
 from shared.settings.findings import Code, KeyPath
 from shared.settings.kinds import did_you_mean, listed, name_complaint, written_duration
 from shared.settings.profiles import beating
@@ -43,6 +44,7 @@ def complaints(file: File) -> Iterator[Complaint]:
         _ports(file),
         _probes(file),
         _identities(file),
+        _containers(file),
         _servers(file),
         _beats(file),
         vip_relations.complaints(file, members(file)),
@@ -208,7 +210,10 @@ def _probe_kind(service: ServiceSection, path: KeyPath) -> Iterator[Complaint]:
 def _identities(file: File) -> Iterator[Complaint]:
     for name, service in file.services.items():
         asks_http = service.probe is not None and service.probe.http is not None
-        if service.identity is None or service.protocol is Protocol.HTTP or asks_http:
+        if service.identity is None:
+            continue
+        yield from _identity_kind(service.identity, ("services", name, "identity"))
+        if service.identity.http is None or service.protocol is Protocol.HTTP or asks_http:
             continue
         about: list[KeyPath] = [
             ("services", name, key) for key in ("identity", "protocol", "probe")
@@ -216,6 +221,37 @@ def _identities(file: File) -> Iterator[Complaint]:
         text = "the identity is asked over HTTP, but the service and its probe speak TCP"
         mend = "right only if the instances answer HTTP on their port too"
         yield warning(Code.IDENTITY, about, text, mend, at_key=True)
+
+
+def _identity_kind(identity: IdentitySection, path: KeyPath) -> Iterator[Complaint]:
+    """Yield what is unclear about what an identity consists of."""
+    about: list[KeyPath] = [path, (*path, BELOW)]
+    if identity.http is None and identity.image is None:
+        mend = "add 'http: /version' (or your path), or 'image: true'"
+        yield error(Code.MISSING, about, "the identity does not say what to ask", mend, at_key=True)
+    elif identity.http is None and identity.header is not None:
+        text = "'header' has no effect without 'http': nothing is asked that has headers"
+        about = [(*path, "header"), (*path, "http")]
+        yield warning(Code.NO_EFFECT, about, text, "remove it", at_key=True)
+
+
+def _containers(file: File) -> Iterator[Complaint]:
+    socket: KeyPath = ("docker", "socket")
+    for name, service in file.services.items():
+        path: KeyPath = ("services", name, "docker")
+        image: KeyPath = ("services", name, "identity", "image")
+        if service.docker is not None and file.docker.socket is None:
+            text = "no engine can be asked about the container: 'docker.socket' is not set"
+            mend = "add 'docker: {socket: /run/equipoise-docker/docker.sock}'; see docs/docker.md"
+            yield error(Code.ENGINE, [path, socket], text, mend, at_key=True)
+        if service.docker is None and service.identity is not None and service.identity.image:
+            text = "the image of which container? 'docker' is not set for this service"
+            mend = f"add 'docker: {{container: {name}}}' under '{name}:', or remove 'image'"
+            yield error(Code.ENGINE, [image, path], text, mend, at_key=True)
+    if file.docker.socket is not None and not any(s.docker for s in file.services.values()):
+        text = "no service names a container, so no engine is asked"
+        mend = "add 'docker: {container: NAME}' to a service, or remove it"
+        yield warning(Code.NO_EFFECT, [socket, ("services",)], text, mend, at_key=True)
 
 
 def _servers(file: File) -> Iterator[Complaint]:

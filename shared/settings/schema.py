@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from shared.cluster import FailbackMode, Mode, Protocol
 from shared.instant import Duration
 from shared.settings import address_kinds, kinds
+from shared.settings.container_sections import ContainedSection, DockerSection, IdentitySection
 from shared.settings.findings import KeyPath
 from shared.settings.kinds import NAME_MAX, NAME_PATTERN, PORT_MAX
 from shared.settings.section import (
@@ -149,21 +150,6 @@ class ProbeSection(Section):
     )
 
 
-class IdentitySection(Section):
-    """What must be equal on every node, so that one instance may take another's work."""
-
-    http: Annotated[str, kinds.http_path()] = Field(
-        description="Ask this path of the instance.", examples=["/version"]
-    )
-    header: Annotated[str | None, kinds.header()] = optional(
-        "The identity is this header of the answer; without it, the answer's body.",
-        example="X-Version",
-    )
-    every: Annotated[Duration, kinds.duration("1s", "24h")] = defaulting(
-        "30s", "How often identities are compared; also at each return."
-    )
-
-
 def _schema_of_service(schema: dict[str, Any]) -> None:
     """Tell editors when a probe must say what it asks."""
     kinds = {"properties": {"probe": {"anyOf": [{"required": ["http"]}, {"required": ["tcp"]}]}}}
@@ -215,6 +201,11 @@ class ServiceSection(Section):
     identity: Annotated[IdentitySection | None, FILLED] = optional(
         "How matching services are recognised. Default: services of one name match.",
         example={"http": "/version"},
+    )
+    docker: Annotated[ContainedSection | None, FILLED] = optional(
+        "The container that an instance runs in: its death is known from the engine too. "
+        "Default: no engine is asked.",
+        example={"container": "shop-{node}"},
     )
 
 
@@ -349,6 +340,9 @@ class File(Section):
         example={"address": "10.0.0.13"},
     )
     bus: Annotated[BusSection, FILLED] = sectioned("The NATS servers.")
+    docker: Annotated[DockerSection, FILLED] = sectioned(
+        "Where a node asks Docker's engine about the containers of its instances."
+    )
     vips: Annotated[dict[str, Annotated[VipSection, FILLED]], FILLED] = Field(
         default={},
         validate_default=False,

@@ -13,7 +13,14 @@ import pytest
 from shared.messages.table import TABLE
 
 ROOT = Path(__file__).parent.parent.parent
-SERVICES = ("arbiter", "console", "health_probe", "heartbeat", "traffic_switcher")
+SERVICES = (
+    "arbiter",
+    "console",
+    "docker_gate",
+    "health_probe",
+    "heartbeat",
+    "traffic_switcher",
+)
 LINES_MAX = 450  # of a module: longer ones have more than one idea
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager", "misc", "tools"}
 BANNED_CALLS = {"open", "print", "input", "exec", "eval", "breakpoint"}

@@ -46,6 +46,7 @@ class Prober:
         """Begin to read what an instance says it is."""
         wanted = self._cluster.services[target.service].identity
         assert wanted is not None
+        assert wanted.path is not None
 
         def end(named: Named) -> None:
             self._report(IdentityRead(target, named.value))

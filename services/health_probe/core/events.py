@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from services.health_probe.core.container import Container
 from services.health_probe.core.signs import Outcome
 from shared.instant import Duration, Instant
 from shared.messages.facts import Incident
@@ -54,6 +55,21 @@ class IdentityRead:
 
     target: Target
     value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSeen:
+    """What the engine says of an instance's container."""
+
+    target: Target
+    container: Container
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """Whether the engine can be asked: what is in the way, or nothing."""
+
+    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +146,8 @@ class WakeForPicture:
     at: Instant
 
 
-InstanceEvent: TypeAlias = Woke | Ended | LinkOpened | LinkLost | IdentityRead
-Event: TypeAlias = InstanceEvent | PictureDue | IncidentHeard
+InstanceEvent: TypeAlias = Woke | Ended | LinkOpened | LinkLost | IdentityRead | ContainerSeen
+Event: TypeAlias = InstanceEvent | EngineSeen | PictureDue | IncidentHeard
 Action: TypeAlias = (
     Say | Ask | OpenLink | CloseLink | ReadIdentity | RecordSpan | Wake | WakeForPicture
 )

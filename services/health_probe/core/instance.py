@@ -2,19 +2,22 @@
 
 A probe's way:  Woke -> Ask -> Ended
 A death:        LinkLost -> Ask -> Ended(refused)
+A container:    ContainerSeen
 A hang:         Woke -> Ask, half a time-out -> Woke -> Ask, Ended(time-out), Ended(time-out)
 """
 
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from services.health_probe.core import asking, identity, judgement, link
+from services.health_probe.core import asking, container, identity, judgement, link
 from services.health_probe.core.asking import Asked, Asking
+from services.health_probe.core.container import Container
 from services.health_probe.core.events import (
     Action,
     Actions,
     Ask,
     CloseLink,
+    ContainerSeen,
     Ended,
     IdentityRead,
     InstanceEvent,
@@ -32,7 +35,7 @@ from services.health_probe.core.link import Link, Phase
 from shared.cluster import Service
 from shared.frozen import replace
 from shared.instant import Instant
-from shared.messages.health import Sign, Verdict
+from shared.messages.health import Grade, Sign, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class Instance:
     judgement: Judgement = field(default_factory=Judgement)
     link: Link = field(default_factory=Link)
     identity: Identity = field(default_factory=Identity)
+    container: Container = field(default_factory=Container)
     said: int = 0  # sequence of its newest evidence
 
 
@@ -69,6 +73,8 @@ def _take(instance: Instance, event: InstanceEvent, now: Instant) -> tuple[Insta
             return _lose_link(instance, now, own=own)
         case IdentityRead(_, value):
             return _take_identity(instance, value, now), ()
+        case ContainerSeen(_, seen):
+            return _take_container(instance, seen, now), ()
         case _:
             assert_never(event)
 
@@ -92,7 +98,7 @@ def _take_sample(instance: Instance, ended: Ended, now: Instant) -> tuple[Instan
     if asked is None:
         return instance, ()
     instance = replace(instance, asking=remaining)
-    sample = _sample(asked, ended)
+    sample = _weighed(instance, _sample(asked, ended))
     if sample.late_us >= asking.PAUSE_US:
         return _ask(instance, now)  # what was under way while we slept says nothing of now
     own = sample.outcome.sign is Sign.NOTHING
@@ -118,17 +124,73 @@ def _sample(asked: Asked, ended: Ended) -> Sample:
     )
 
 
+def _weighed(instance: Instance, sample: Sample) -> Sample:
+    """Return a probe's sample, or the engine's word in its place where that weighs more."""
+    word = _engine_grade(instance)
+    good = sample.outcome.sign is Sign.OK
+    if word is Grade.CONCLUSIVE or (word is Grade.SUSPICIOUS and good):
+        return replace(sample, outcome=container.outcome(instance.container), graded=word)
+    return sample
+
+
+def _engine_grade(instance: Instance) -> Grade:
+    contained = instance.service.docker
+    return Grade.NONE if contained is None else container.grade(instance.container, contained)
+
+
+def _take_container(instance: Instance, seen: Container, now: Instant) -> Instance:
+    """Let the engine's word count at once where it is a new one."""
+    before = (instance.container.phase, _engine_grade(instance))
+    instance = replace(instance, container=container.merged(instance.container, seen))
+    word = _engine_grade(instance)
+    if word is Grade.NONE or before == (instance.container.phase, word):
+        return instance
+    sample = Sample(
+        outcome=container.outcome(instance.container),
+        began_at=now,
+        ended_at=now,
+        timeout_us=instance.judgement.timeout_us,
+        late_us=0,
+        graded=word,
+    )
+    judged = judgement.judge(instance.judgement, sample, instance.service.probe)
+    return _ill(replace(instance, judgement=judged), now)
+
+
+def identity_of(instance: Instance) -> str | None:
+    """Return what the instance is, as far as its comparison needs it; None: not known.
+
+    With its image in it, the whole is known on its own node only; others say nothing, lest a
+    part is compared with a whole.
+    """
+    wanted, value = instance.service.identity, instance.identity.value
+    if wanted is None or not wanted.image:
+        return value
+    image = instance.container.image
+    if image is None or instance.judgement.verdict is not Verdict.HEALTHY:
+        return None
+    if wanted.path is None:
+        return image
+    return None if value is None else f"{value}, {image}"
+
+
+def _reads_identity(instance: Instance) -> bool:
+    wanted = instance.service.identity
+    if wanted is None or wanted.path is None:
+        return False
+    return instance.local or not wanted.image
+
+
 def _well(instance: Instance, asked: Asked, now: Instant) -> tuple[Instance, Actions]:
     """Do what a good answer allows: open a link, read the identity."""
     actions: list[Action] = []
     kept = link.answered(instance.link, asked.began_at)
     known = instance.identity
-    wanted = instance.service.identity is not None
     if instance.local and _settled(instance) and link.may_open(kept, now):
         kept = link.opening(kept)
         actions.append(OpenLink(instance.target))
     healthy = instance.judgement.verdict is Verdict.HEALTHY
-    if wanted and healthy and identity.due(known, now):
+    if _reads_identity(instance) and healthy and identity.due(known, now):
         known = identity.reading(known, now)
         actions.append(ReadIdentity(instance.target))
     slots = asking.outdate(instance.asking, asked.number)
@@ -147,6 +209,7 @@ def _ill(instance: Instance, now: Instant) -> Instance:
         instance,
         link=link.excused(instance.link),
         identity=identity.gone(instance.identity, now),
+        container=container.doubted(instance.container),
     )
 
 

@@ -1,7 +1,8 @@
 """What one sample means for what an observer thinks of an instance.
 
-Rule 1: only a refused connection is conclusive, and counts at once: a process that listens is
-there, whatever ails it, and lateness of ours cannot make a kernel refuse.
+Rule 1: of what probes meet, only a refused connection is conclusive, and counts at once: a process
+that listens is there, whatever ails it, and lateness of ours cannot make a kernel refuse. What an
+engine says of a container comes with its grade, and counts at once too.
 Rule 2: everything else that is bad is suspicious and counts after `fall` in a row.
 Rule 3: health needs `rise` in a row, from the start too: unknown is not healthy.
 Rule 4: what failed while we were late may have failed because of us. It is not judged: we
@@ -33,6 +34,7 @@ class Sample:
     ended_at: Instant
     timeout_us: Duration
     late_us: Duration  # how late our own loop was meanwhile
+    graded: Grade = Grade.NONE  # by an engine, which saw for itself; NONE: as the sign says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ def settled(judgement: Judgement, probe: Probe) -> bool:
 
 def doubtful(sample: Sample) -> bool:
     """Return whether a failure may be ours: we were late by half of what the answer had."""
-    blameless = sample.outcome.sign in (Sign.OK, Sign.REFUSED)
+    blameless = sample.outcome.sign in (Sign.OK, Sign.REFUSED) or sample.graded is not Grade.NONE
     return not blameless and sample.late_us > sample.timeout_us // 2
 
 
@@ -120,9 +122,10 @@ def _good(before: Judgement, sample: Sample, probe: Probe) -> Judgement:
 
 
 def _bad(before: Judgement, sample: Sample, probe: Probe) -> Judgement:
-    conclusive = sample.outcome.sign is Sign.REFUSED
+    conclusive = sample.outcome.sign is Sign.REFUSED or sample.graded is Grade.CONCLUSIVE
     bad = before.bad + 1
-    unhealthy = before.verdict is Verdict.UNHEALTHY or conclusive or bad >= probe.fall
+    at_once = conclusive or sample.graded is not Grade.NONE
+    unhealthy = before.verdict is Verdict.UNHEALTHY or at_once or bad >= probe.fall
     return replace(
         _sampled(before, sample),
         verdict=Verdict.UNHEALTHY if unhealthy else before.verdict,
@@ -166,5 +169,9 @@ def threshold(judgement: Judgement, probe: Probe) -> str:
             return ""
         case Sign.REFUSED:
             return "one refusal is conclusive"
+        case Sign.STOPPED:
+            return "a container that does not run is conclusive"
+        case Sign.FAILING:
+            return "by the container's own health check"
         case _:
             return f"fall {min(judgement.bad, probe.fall)} of {probe.fall}"

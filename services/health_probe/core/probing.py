@@ -16,6 +16,7 @@ from services.health_probe.core import answers, asking, judgement
 from services.health_probe.core.events import (
     Action,
     Actions,
+    EngineSeen,
     Event,
     IncidentHeard,
     InstanceEvent,
@@ -26,7 +27,7 @@ from services.health_probe.core.events import (
     Wake,
     WakeForPicture,
 )
-from services.health_probe.core.instance import Instance, take
+from services.health_probe.core.instance import Instance, identity_of, take
 from shared.cluster import Cluster
 from shared.frozen import replace
 from shared.instant import SECOND, Instant
@@ -59,6 +60,7 @@ class State:
     picture_at: Instant
     trails: tuple[Trail, ...] = ()
     traced: tuple[tuple[str, int], ...] = ()  # incident and sequence
+    engine_trouble: str = ""  # why Docker's engine cannot be asked
 
 
 def start(cluster: Cluster, observer: str, boot_id: str, now: Instant) -> tuple[State, Actions]:
@@ -96,6 +98,8 @@ def decide(state: State, event: Event, now: Instant) -> tuple[State, Actions]:
             return _picture(state, now)
         case IncidentHeard(incident):
             return _trace(state, incident)
+        case EngineSeen(trouble):
+            return replace(state, engine_trouble=trouble), ()
         case _:
             return _settle(state, event, now)
 
@@ -119,7 +123,7 @@ def _with(state: State, instance: Instance) -> State:
 def _shown(instance: Instance) -> Shown:
     """Return what others must know at once when it changes."""
     judged = instance.judgement
-    return judged.verdict, judged.grade, judged.sign, judged.abstains, instance.identity.value
+    return judged.verdict, judged.grade, judged.sign, judged.abstains, identity_of(instance)
 
 
 def _evidence(state: State, instance: Instance, now: Instant) -> Evidence:
@@ -143,7 +147,7 @@ def _evidence(state: State, instance: Instance, now: Instant) -> Evidence:
         timeout_us=judged.timeout_us,
         late_us=judged.late_us,
         abstains=judged.abstains,
-        identity=instance.identity.value,
+        identity=identity_of(instance),
     )
 
 

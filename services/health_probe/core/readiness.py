@@ -1,6 +1,6 @@
 """Whether this observer observes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from services.health_probe.core.events import Target
 from services.health_probe.core.instance import Instance
@@ -39,3 +39,15 @@ def _abstains(instances: Mapping[Target, Instance]) -> Check:
     if len(silent) == len(instances):
         return Check(name="vouches", failure=f"it abstains from all: {shown}")
     return Check(name="vouches", note=f"abstains from {len(silent)}: {shown}")
+
+
+def engine(instances: Mapping[Target, Instance], trouble: str) -> Iterator[Check]:
+    """Yield a check where an engine is to be asked too: without it, the probes alone decide."""
+    contained = tuple(
+        one
+        for _, one in sorted(instances.items())
+        if one.local and one.service.docker is not None
+    )
+    if contained:
+        troubles = dict.fromkeys((trouble, *(one.container.trouble for one in contained)))
+        yield Check(name="docker", failure="; ".join(text for text in troubles if text))
