@@ -33,10 +33,10 @@ class Sign(StrEnum):
     UNREACHABLE = "unreachable"
     STATUS = "status"
     GARBAGE = "garbage"
-    SILENT = "silent"  # no probe, but a member that is not heard any more
-    NOTHING = "nothing"  # not probed yet
     STOPPED = "stopped"  # its container does not run: it died, or is paused
     FAILING = "failing"  # its container's own health check fails
+    SILENT = "silent"  # no probe, but a member that is not heard any more
+    NOTHING = "nothing"  # not probed yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

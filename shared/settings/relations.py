@@ -243,7 +243,7 @@ def _containers(file: File) -> Iterator[Complaint]:
         if service.docker is not None and file.docker.socket is None:
             text = "no engine can be asked about the container: 'docker.socket' is not set"
             mend = "add 'docker: {socket: /run/equipoise-docker/docker.sock}'; see docs/docker.md"
-            yield error(Code.ENGINE, [path, socket], text, mend, at_key=True)
+            yield error(Code.ENGINE, [path, (*path, BELOW), socket], text, mend, at_key=True)
         if service.docker is None and service.identity is not None and service.identity.image:
             text = "the image of which container? 'docker' is not set for this service"
             mend = f"add 'docker: {{container: {name}}}' under '{name}:', or remove 'image'"
@@ -251,7 +251,7 @@ def _containers(file: File) -> Iterator[Complaint]:
     if file.docker.socket is not None and not any(s.docker for s in file.services.values()):
         text = "no service names a container, so no engine is asked"
         mend = "add 'docker: {container: NAME}' to a service, or remove it"
-        yield warning(Code.NO_EFFECT, [socket, ("services",)], text, mend, at_key=True)
+        yield warning(Code.NO_EFFECT, [socket, ("services", BELOW)], text, mend, at_key=True)
 
 
 def _servers(file: File) -> Iterator[Complaint]:

@@ -12,11 +12,12 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 
 from services.health_probe.core import container
 from services.health_probe.core.container import Container
@@ -216,6 +217,10 @@ def _inspected(client: Any, name: str) -> Container:  # noqa: ANN401
         found = client.inspect_container(name)
     except NotFound:
         return container.missing(name)
+    except APIError as error:
+        if error.status_code == HTTPStatus.FORBIDDEN:
+            return container.barred(name)
+        raise
     return container.seen(name, found) if isinstance(found, dict) else container.missing(name)
 
 

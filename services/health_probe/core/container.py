@@ -95,6 +95,12 @@ def missing(name: str) -> Container:
     return Container(trouble=f"there is no container named {name} here; start it, or mend its name")
 
 
+def barred(name: str) -> Container:
+    """Return what it means that nobody may ask about a container."""
+    mend = f"add --container {name} to services.docker_gate"
+    return Container(trouble=f"the gate lets nothing about container {name} through; {mend}")
+
+
 def merged(before: Container, after: Container) -> Container:
     """Return what is known after hearing something that does not tell all."""
     return replace(

@@ -44,9 +44,7 @@ def _abstains(instances: Mapping[Target, Instance]) -> Check:
 def engine(instances: Mapping[Target, Instance], trouble: str) -> Iterator[Check]:
     """Yield a check where an engine is to be asked too: without it, the probes alone decide."""
     contained = tuple(
-        one
-        for _, one in sorted(instances.items())
-        if one.local and one.service.docker is not None
+        one for _, one in sorted(instances.items()) if one.local and one.service.docker is not None
     )
     if contained:
         troubles = dict.fromkeys((trouble, *(one.container.trouble for one in contained)))

@@ -474,6 +474,7 @@ MISTAKES = [
         "services.shop.docker.container",
         Code.CONTAINER,
         "must be the name of a container, such as shop or shop-{node}",
+        also=(("heartbeat:\n", "docker: {socket: /run/docker.sock}\nheartbeat:\n"),),
     ),
     Mistake(
         "heartbeat:\n",
