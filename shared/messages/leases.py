@@ -63,6 +63,9 @@ class Grant:
     epoch: int  # of the arbiter that answers
     length_us: Duration
     vips: Mapping[str, Term] = field(default_factory=dict)
+    # Of those that it gives for the first time: why they moved. The plan that says so may come
+    # later than the grant.
+    incidents: Mapping[str, str] = field(default_factory=dict)
 
 
 class Holding(StrEnum):

@@ -279,8 +279,8 @@ def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
         actions.extend(more)
         state, more = _settled(state, now)
         actions.extend(more)
-    state, more = granted_now(state, now)
-    actions.extend(more)
+    state, granted = granted_now(state, now)
+    actions[:0] = granted  # said before the plans: who takes over waits for nothing else
     state, more = _repeated(state, now)
     actions.extend(more)
     if not any(isinstance(action, Order) for action in actions):  # nothing delays a command

@@ -332,6 +332,15 @@ def grantable(ledger: Ledger, vip: str, placement: Placement, now: Instant) -> b
     )
 
 
+def news_of(ledger: Ledger, placements: Placements) -> Mapping[str, str]:
+    """Return the newest incidents of VIPs that are granted for the first time in their term."""
+    return {
+        vip: placement.incidents[-1]
+        for vip, placement in placements.items()
+        if placement.incidents and not is_granted(ledger, vip, placement)
+    }
+
+
 def answered(
     ledger: Ledger, node: str, placements: Placements, now: Instant
 ) -> tuple[Ledger, Grant]:
@@ -344,6 +353,7 @@ def answered(
         for vip, placement in placements.items()
         if placement.holder == node and grantable(ledger, vip, placement, now)
     }
+    incidents = news_of(ledger, {vip: placements[vip] for vip in vips})
     if vips:
         end = lessee.received_at + bound_us(lessee.length_us)
         ends = dict(lessee.ends)
@@ -357,6 +367,7 @@ def answered(
         epoch=ledger.epoch,
         length_us=lessee.length_us,
         vips=vips,
+        incidents=incidents,
     )
     return ledger, grant
 

@@ -11,6 +11,8 @@ Rule 2: a takeover from a holder that released the VIP or has certainly lost it 
 Rule 3: silence counts only in our own hearing, and only who was regular in it takes over: a bus
         that was away, or a pause of ours, moves nothing.
 Rule 4: beats are answered at once and on the event; the rest happens at ticks.
+Rule 5: what is granted is said before the plan that it follows from: only the grant gives, and
+        who takes over need not wait until it has written the plan to its disk.
 """
 
 from services.arbiter.core.cases import (
@@ -92,11 +94,11 @@ def beaten(state: State, beat: LeaseBeat, now: Instant) -> tuple[State, Actions]
         actions = (*actions, *more)
     ledger, grant = answered(state.ledger, beat.node, state.plan.vips, now)
     state = replace(state, ledger=ledger)
-    actions = (*actions, Say(grant))
+    grants: Actions = (Say(grant),)
     if asked_again or is_bad:
         state, more = granted_now(state, now)
-        actions = (*actions, *more)
-    return state, actions
+        grants = (*more, *grants)
+    return state, (*grants, *actions)
 
 
 def granted_now(state: State, now: Instant) -> tuple[State, Actions]:

@@ -148,6 +148,7 @@ class VipPlay(Play):
     cluster: Cluster = field(default_factory=cluster_with)
     switchers: dict[str, Switcher] = field(default_factory=dict)
     overlaps: list[str] = field(default_factory=list)
+    obeyed: list[Grant | Plan] = field(default_factory=list)  # in the order in which they were said
 
     def __post_init__(self) -> None:
         """Let every node have a switcher before anything is said."""
@@ -161,10 +162,12 @@ class VipPlay(Play):
         for action in actions:
             if isinstance(action, Say) and isinstance(action.message, Grant):
                 grant = action.message
+                self.obeyed.append(grant)
                 if grant.node not in self.deaf:
                     self.switchers[grant.node].hear(grant, self.now)
                     self._look()
             if isinstance(action, Order):
+                self.obeyed.append(action.command.plan)
                 for node in action.to:
                     if node not in self.deaf:
                         self.switchers[node].obey(action.command.plan)

@@ -19,6 +19,7 @@ from shared.messages.facts import (
 )
 from shared.messages.health import Heartbeat
 from shared.messages.leases import ClaimSeen, Grant, Held, Holding
+from shared.messages.traffic import Plan
 from shared.rules import Admission
 from tests.unit.arbiter.leasing import AT_HOME, LEASE_US, Switcher, VipPlay, cluster_with
 
@@ -112,6 +113,40 @@ def test_the_loss_of_a_node_is_one_incident_closed_when_its_vip_is_home_and_answ
     assert play.plan.vips["web"].previous == B
     assert play.plan.vips["web"].previous_beside == f"an address of {B}"
     assert play.plan.vips["web"].drain_us == play.cluster.policy.drain_us
+
+
+def test_who_takes_over_hears_its_grant_before_the_plan_and_why_it_is_given() -> None:
+    play = VipPlay()
+    before = len(play.obeyed)
+    play.switchers[A].balancer = "dead: connection refused"
+    play.report(A)
+    first = play.obeyed[before]
+    assert isinstance(first, Grant)
+    term = play.plan.vips["web"].term
+    assert (first.node, first.vips["web"]) == (B, term)
+    assert first.incidents == {"web": play.incidents(IncidentOpened)[0].id}
+    assert play.plan in play.obeyed[before:]
+    play.report(B)
+    again = play.obeyed[-1]
+    assert isinstance(again, Grant)
+    assert (again.vips["web"], again.incidents) == (term, {})
+
+
+def test_who_takes_over_from_a_silent_holder_hears_its_grant_before_the_plan() -> None:
+    play = VipPlay()
+    play.mute.add(A)
+    moved_after(play, B)
+    moved = next(
+        k
+        for k, each in enumerate(play.obeyed)
+        if isinstance(each, Plan) and each.vips["web"].holder == B
+    )
+    given = [
+        k
+        for k, each in enumerate(play.obeyed)
+        if isinstance(each, Grant) and each.node == B and "web" in each.vips
+    ]
+    assert given[0] < moved
 
 
 def test_a_dead_load_balancer_gives_its_vip_away_at_once_and_nothing_else_moves() -> None:

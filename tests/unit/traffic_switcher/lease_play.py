@@ -154,6 +154,7 @@ class LeasePlay:
         length_us: Duration = LEASE_US,
         beat: LeaseBeat | None = None,
         epoch: int = 1,
+        incidents: Mapping[str, str] | None = None,
     ) -> Grant:
         """Return the arbiter's answer to a beat, by default to the newest."""
         to = beat or self.beats[-1]
@@ -164,6 +165,7 @@ class LeasePlay:
             epoch=epoch,
             length_us=length_us,
             vips=vips,
+            incidents=incidents or {},
         )
 
     def hear(self, vips: Mapping[str, Term], *, length_us: Duration = LEASE_US) -> None:

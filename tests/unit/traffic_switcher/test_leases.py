@@ -27,7 +27,7 @@ from services.traffic_switcher.core.leases.state import (
 )
 from services.traffic_switcher.core.state import Trace
 from shared.instant import MILLISECOND, SECOND
-from shared.messages.leases import NO_TERM, ClaimSeen
+from shared.messages.leases import NO_TERM, ClaimSeen, Held
 from shared.messages.traffic import Drift
 from tests.unit.traffic_switcher.lease_play import (
     EVERY_US,
@@ -662,6 +662,54 @@ def test_what_is_done_for_an_incident_is_in_its_trace() -> None:
         ("9M3P", "release vip", "switch"),
     ]
     assert all(a.begin_at <= a.end_at for a in play.done if isinstance(a, Trace))
+
+
+def test_a_grant_that_overtakes_its_plan_opens_and_names_the_incident() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": there(FIRST), "api": there(FIRST)}, incident="7K2F")
+    grant = play.grant({"web": SECOND_TERM}, incidents={"web": "9M3P"})
+    play.feed(Heard(grant))
+    assert play.is_open("web")
+    assert {m.incident for m in play.said if isinstance(m, Held)} == {"9M3P"}
+    play.follow(SECOND_TERM, {"web": here(SECOND_TERM), "api": there(FIRST)}, incident="9M3P")
+    assert play.is_open("web")
+    assert play.held == [("web", "taken"), ("web", "answered")]
+    traced = [(a.incident, a.name, a.parent) for a in play.done if isinstance(a, Trace)]
+    assert traced == [("9M3P", "take vip", "switch"), ("9M3P", "answer vip", "verify")]
+
+
+def test_a_plan_that_a_grant_has_overtaken_names_no_incident_of_what_is_held() -> None:
+    play = LeasePlay(REMEMBERED)
+    third = (1, 3)
+    play.feed(Heard(play.grant({"web": third}, incidents={"web": "9M3P"})))
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM)}, incident="7K2F")
+    assert play.is_open("web")
+    assert play.state.vips["web"].incident == "9M3P"
+
+
+def test_what_is_given_up_unasked_is_in_the_trace_of_the_incident_that_follows() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST), "api": there(FIRST)})
+    play.hear({"web": FIRST})
+    begin_at = play.now
+    play.feed(BalancerChanged("dead: gone"))
+    assert play.kinds().count("Trace") == 0
+    play.now += 5 * MILLISECOND
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)}, incident="9M3P")
+    traced = [(a.incident, a.name, a.parent, a.end_at) for a in play.done if isinstance(a, Trace)]
+    assert traced == [("9M3P", "release vip", "switch", begin_at)]
+    play.follow((1, 3), {"web": there(SECOND_TERM), "api": there((1, 3))}, incident="9M3Q")
+    assert play.kinds().count("Trace") == 1
+
+
+def test_what_is_given_up_unasked_is_in_no_trace_when_no_incident_follows() -> None:
+    play = LeasePlay(REMEMBERED)
+    play.follow(FIRST, {"web": here(FIRST), "api": there(FIRST)})
+    play.hear({"web": FIRST})
+    play.feed(BalancerChanged("dead: gone"))
+    play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    play.follow((1, 3), {"web": there((1, 3)), "api": there(FIRST)}, incident="9M3P")
+    assert play.kinds().count("Trace") == 0
 
 
 def test_a_way_home_is_in_the_part_of_the_trace_that_is_the_return() -> None:

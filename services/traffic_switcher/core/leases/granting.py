@@ -99,6 +99,7 @@ def heard(state: State, grant: Grant, now: Instant) -> Decided:
         if state.is_new or fitness.why_not(state, vip):
             state = with_vip(state, name, replace(vip, floor=term))  # not used, so given up
         elif ends_at > now:
+            vip = explained(vip, term, grant.incidents.get(name))
             state = with_vip(state, name, leased(vip, term, ends_at, now))
             if vip.drained_at is not None and state.vips[name].drained_at is None:
                 before.append(LetGo(name))
@@ -107,6 +108,14 @@ def heard(state: State, grant: Grant, now: Instant) -> Decided:
             if state.vips[name].ends_at > vip.ends_at or term > vip.term:
                 ends[name] = state.vips[name].ends_at
     return state, (*before, Renew(ends)) if ends else tuple(before)
+
+
+def explained(vip: Vip, term: Term, incident: str | None) -> Vip:
+    """Return the VIP with what a new term is given for, if its plan has not come yet."""
+    is_planned = vip.placement is not None and vip.placement.term == term
+    if is_planned or term == vip.term:
+        return vip
+    return replace(vip, incident=incident, returns=False)
 
 
 def leased(vip: Vip, term: Term, ends_at: Instant, now: Instant) -> Vip:
@@ -139,8 +148,9 @@ def plan_in_force(state: State, event: PlanInForce, now: Instant) -> Decided:
     actions: list[Action] = []
     for name in sorted(plan.vips):
         if name in state.vips:
+            state, told = releasing.told(state, name, event)
             state, more = _placed(state, name, event, now)
-            actions += more
+            actions += (*told, *more)
     return state, tuple(actions)
 
 
@@ -148,8 +158,9 @@ def _placed(state: State, name: str, event: PlanInForce, now: Instant) -> Decide
     plan = event.plan
     vip, placement = state.vips[name], plan.vips[name]
     known = vip.placement is not None and vip.placement.term == placement.term
-    if not known:
-        incident = plan.incident if placement.term == plan.number else None
+    is_made_here = placement.term == plan.number
+    if not known and (placement.term > vip.term or (placement.term == vip.term and is_made_here)):
+        incident = plan.incident if is_made_here else None
         vip = replace(vip, incident=incident, returns=not event.is_failover)
     vip = replace(vip, placement=placement)
     state = with_vip(state, name, vip)

@@ -12,6 +12,7 @@ when the lease is over anyway, and when the floor is on the disk.
 
 from dataclasses import dataclass
 
+from services.traffic_switcher.core.following import RECOVERY
 from services.traffic_switcher.core.leases import handing
 from services.traffic_switcher.core.leases.actions import (
     Action,
@@ -25,6 +26,7 @@ from services.traffic_switcher.core.leases.fitness import why_not
 from services.traffic_switcher.core.leases.pace import KERNEL_TICK_US, PERSIST_AGAIN_US
 from services.traffic_switcher.core.leases.state import (
     Memory,
+    PlanInForce,
     Release,
     State,
     Vip,
@@ -188,8 +190,10 @@ def floors_persisted(state: State, now: Instant) -> Decided:
     actions: list[Action] = []
     for name, vip in sorted(state.vips.items()):
         if vip.release is not None and memory.floors.get(name, NO_TERM) >= vip.release.term:
-            actions += _released(state, name, vip.release, now)
-            state = with_vip(state, name, replace(vip, release=None))
+            release = replace(vip.release, said_at=now)
+            actions += _released(state, name, release)
+            unexplained = release if release.incident is None else None
+            state = with_vip(state, name, replace(vip, release=None, unexplained=unexplained))
     return state, tuple(actions)
 
 
@@ -198,26 +202,42 @@ def floors_not_persisted(state: State, why: str, now: Instant) -> State:
     return replace(state, persisting=None, unkept=why, persist_again_at=now + PERSIST_AGAIN_US)
 
 
-def _released(state: State, name: str, release: Release, now: Instant) -> tuple[Action, ...]:
-    closed_at = release.closed_at or now
+def told(state: State, name: str, event: PlanInForce) -> Decided:
+    """Draw what was given up here without being told, now that a plan names its incident."""
+    vip, plan = state.vips[name], event.plan
+    release, term = vip.unexplained, plan.vips[name].term
+    if release is None or term <= release.term:
+        return state, ()
+    state = with_vip(state, name, replace(vip, unexplained=None))
+    if plan.incident is None or term != plan.number:
+        return state, ()
+    parent = "switch" if event.is_failover else RECOVERY
+    return state, (_drawn(state, name, replace(release, incident=plan.incident, parent=parent)),)
+
+
+def _released(state: State, name: str, release: Release) -> tuple[Action, ...]:
     held = replace(
         _held(state, name, release.term, Holding.RELEASED),
         reason=release.reason,
         incident=release.incident,
-        guard_us=closed_at - release.begun_at,
+        guard_us=release.guard_us,
     )
-    if release.incident is None:
-        return (Say(held),)
-    trace = Trace(
+    drawn = () if release.incident is None else (_drawn(state, name, release),)
+    return (Say(held), *drawn)
+
+
+def _drawn(state: State, name: str, release: Release) -> Trace:
+    assert release.incident is not None
+    assert release.said_at is not None
+    return Trace(
         incident=release.incident,
         name="release vip",
         key=f"release/{state.node}/{name}/{release.term[0]}.{release.term[1]}",
         parent=release.parent,
         begin_at=release.begun_at,
-        end_at=now,
-        attributes={"vip": name, "reason": release.reason, "guard_us": held.guard_us},
+        end_at=release.said_at,
+        attributes={"vip": name, "reason": release.reason, "guard_us": release.guard_us},
     )
-    return Say(held), trace
 
 
 def _held(state: State, name: str, term: Term, holding: Holding) -> Held:

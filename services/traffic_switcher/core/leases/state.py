@@ -40,8 +40,14 @@ class Release:
     parent: str  # of its span
     begun_at: Instant
     closed_at: Instant | None = None  # confirmed by the kernel
+    said_at: Instant | None = None  # the floor is on the disk
     ends_at: Instant = 0  # of the lease: by then the kernel has closed it, whoever lives
     planned: bool = False
+
+    @property
+    def guard_us(self) -> Duration:
+        """How long the guard took to close."""
+        return self.closed_at - self.begun_at if self.closed_at is not None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,7 @@ class Vip:
     ask_at: Instant = 0
     answered_at: Instant | None = None  # when a request through it was last answered
     release: Release | None = None
+    unexplained: Release | None = None  # the newest, said before a plan named its incident
     drained_at: Instant | None = None  # until then old connections are served on
     handing_over: Term = NO_TERM  # whose previous holder gets what belongs to it
     hand_over_ends_at: Instant = 0
