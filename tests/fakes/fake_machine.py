@@ -35,6 +35,13 @@ class FakeAddresses:
             address: replace(self.place, ours=self.is_there(address)) for address in self.addresses
         }
 
+    def put(self, address: str, interface: str, valid_us: Duration) -> bool:
+        """Put it there if it is not there."""
+        if self.refuses or self.is_there(address) or interface != self.place.interface:
+            return False
+        self._valid_until[address] = self._clock.now() + valid_us
+        return True
+
     async def take(self, address: str, valid_us: Duration) -> None:
         """Put it there."""
         if self.refuses:

@@ -27,6 +27,7 @@ from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from services.traffic_switcher.adapters import connection_tracker
+from services.traffic_switcher.adapters.address_line import AddressLine
 from services.traffic_switcher.core.places import (
     NODAD,
     PROTOCOL,
@@ -70,6 +71,7 @@ class NetlinkAddresses:
     def __init__(self, vips: Collection[VirtualIp]) -> None:
         self._vips = {vip.address: vip for vip in vips}
         self._kernel: AsyncIPRoute | None = None
+        self._line = AddressLine()  # of whoever calls `put`
         self._events: socket.socket | None = None
         self._forbidden = ""
         self._links: tuple[Link, ...] = ()
@@ -111,10 +113,19 @@ class NetlinkAddresses:
             for address, p in found.items()
         }
 
+    def put(self, address: str, interface: str, valid_us: Duration) -> bool:
+        """Put it there at once if it is not there; False: that takes a look, and `take`."""
+        assert address in self._vips
+        try:
+            index = socket.if_nametoindex(interface)
+            self._line.put(_given(address, index, interface, _whole_seconds(valid_us)))
+        except OSError:  # `take` will have the same trouble, and say what it is
+            return False
+        return True
+
     async def take(self, address: str, valid_us: Duration) -> None:
         """Put it there, or keep it: the kernel removes it after `valid_us` (whole seconds)."""
-        valid_s = -(-valid_us // SECOND)
-        assert 0 < valid_s <= VALID_MAX_S
+        valid_s = _whole_seconds(valid_us)
         self._drain_events()
         if self._is_stale:
             await self._look()
@@ -146,6 +157,7 @@ class NetlinkAddresses:
             asyncio.get_running_loop().remove_reader(self._events)
             self._events.close()
             self._events = None
+        self._line.close()
         self._hang_up()
 
     # -- asking the kernel ---------------------------------------------------------------
@@ -241,6 +253,12 @@ async def _listed(ask: Callable[[], Awaitable[AsyncIterable[_Message]]]) -> list
         with suppress(NetlinkDumpInterrupted):
             return [message async for message in await ask()]
     raise OSError(errno.EINTR, "the list changes faster than it can be read")
+
+
+def _whole_seconds(valid_us: Duration) -> int:
+    valid_s = -(-valid_us // SECOND)
+    assert 0 < valid_s <= VALID_MAX_S
+    return valid_s
 
 
 def _given(address: str, index: int, interface: str, valid_s: int) -> dict[str, Any]:

@@ -41,6 +41,10 @@ class OnPlainLoop:
         """Return every VIP's place."""
         return await self._there(self._addresses.places())
 
+    def put(self, address: str, interface: str, valid_us: Duration) -> bool:
+        """Put it there at once, on the caller's own thread, if it is not there."""
+        return self._addresses.put(address, interface, valid_us)
+
     async def take(self, address: str, valid_us: Duration) -> None:
         """Put it there, or keep it."""
         await self._there(self._addresses.take(address, valid_us))

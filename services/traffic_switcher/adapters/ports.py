@@ -74,6 +74,12 @@ class Addresses(Protocol):
     async def places(self) -> Mapping[str, Place]:
         """Return every VIP's place, by its address."""
 
+    def put(self, address: str, interface: str, valid_us: Duration) -> bool:
+        """Put it there at once if it is not there; False: that takes a look, and `take`.
+
+        It takes less than 0.1 ms, so it does not wait on the loop.
+        """
+
     async def take(self, address: str, valid_us: Duration) -> None:
         """Put it there, or keep it: the kernel removes it after `valid_us` (whole seconds)."""
 

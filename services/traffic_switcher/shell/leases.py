@@ -1,8 +1,9 @@
 """Feeds the core of leases with what is heard and with time, and carries out what it decides.
 
 The kernel and the disk are asked on the loop, on purpose: each takes a fraction of a millisecond,
-and nothing may come between what the core decided and what is done. What takes longer, netlink
-and requests, is done beside it and ends in an event. Nothing here waits for the load balancer.
+and nothing may come between what the core decided and what is done. So is an address that is new
+here. What takes longer, lists of links and requests, is done beside it and ends in an event.
+Nothing here waits for the load balancer.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from services.traffic_switcher.core.leases import (
 )
 from services.traffic_switcher.core.leases.actions import (
     Action,
+    AddressTaken,
     Announce,
     Ask,
     Beat,
@@ -228,7 +230,9 @@ class LeaseKeeper:
                 return self._at_guard(action)
             case HandOver() | Keep() | Announce() | HoldBack() | PassOn() | LetGo():
                 return self._try(action)
-            case TakeAddress() | DropAddress() | ForgetFlows() | LookAround():
+            case TakeAddress():
+                return self._take(action)
+            case DropAddress() | ForgetFlows() | LookAround():
                 self._hands.wish(action)
             case PersistFloors():
                 return self._persist(action.memory)
@@ -308,6 +312,16 @@ class LeaseKeeper:
                     self._machine.announcer.announce(address, action.interface)
             case _:
                 assert_never(action)
+
+    def _take(self, action: TakeAddress) -> Event | None:
+        """Put it there at once, unless something else that was wished must come before it."""
+        interface = self._state.vips[action.vip].place.interface
+        address = self._addresses[action.vip]
+        put = self._machine.addresses.put
+        if self._hands.is_idle and interface and put(address, interface, action.valid_us):
+            return AddressTaken(action.vip, action.term)
+        self._hands.wish(action)
+        return None
 
     def _is_held(self, name: str) -> bool:
         return self._base.clock.now() < self._state.vips[name].ends_at

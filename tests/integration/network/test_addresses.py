@@ -78,6 +78,22 @@ def test_an_address_is_taken_refreshed_and_dropped(vip: VirtualIp) -> None:
 
 
 @both
+def test_an_address_that_is_not_there_is_put_there_at_once(vip: VirtualIp) -> None:
+    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+        assert addresses.put(vip.address, "eth0", 4 * SECOND)
+        put = shown(host, vip)
+        assert "valid_lft 4sec" in put
+        assert not addresses.put(vip.address, "eth0", 5 * SECOND)
+        assert (await addresses.places())[vip.address].ours
+        await addresses.drop(vip.address)
+        assert not addresses.put(vip.address, "eth7", 5 * SECOND)
+        await addresses.take(vip.address, 4 * SECOND)
+        assert shown(host, vip) == put
+
+    play(scene)
+
+
+@both
 def test_own_connections_never_begin_at_a_vip(vip: VirtualIp) -> None:
     async def scene(host: Host, addresses: OnPlainLoop) -> None:
         await addresses.take(vip.address, 60 * SECOND)
