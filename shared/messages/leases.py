@@ -24,7 +24,7 @@ class Hold:
     floor: Term = NO_TERM  # released: grants of this term and below are refused here, for ever
     unfit: str = ""  # why this node cannot hold it now, in words; "" it can
     answered_age_us: Duration | None = None  # since a request through it was answered, in this term
-    open: int = 0  # established connections of clients to it here
+    open: int = 0  # established connections of clients to it here; 0: none, or nobody has counted
     beside: str = ""  # an address of this node's own in its network; "" there is none
     address: str = ""  # what this node's file says that the VIP is; "" an older version
 
@@ -90,7 +90,9 @@ class Held:
     incident: str | None = None
     guard_us: Duration = 0  # what the guard took
     address_us: Duration = 0  # what the address and its first announcement took
-    open: int = 0  # connections that are served on (released), or were closed at the end (drained)
+    # Connections that are served on (released), or were closed at the end (drained); 0: none, or
+    # nobody has counted.
+    open: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

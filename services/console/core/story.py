@@ -291,8 +291,8 @@ def _held(held: Held, about: str) -> tuple[Level, str]:
                 f"the lease of {about} ran out here, and the kernel closed its guard",
             )
         case Holding.DRAINED:
-            closed = f"{held.open} were closed" if held.open else "none had to be closed"
-            return "plain", f"the old connections of {about} are gone; {closed}"
+            closed = f"; {held.open} were closed" if held.open else ""
+            return "plain", f"the old connections of {about} are gone{closed}"
         case _:
             assert_never(held.holding)
 

@@ -207,6 +207,12 @@ def told(message: Message) -> str:
                     2,
                     "plain: the old connections of api 10.0.0.101 are gone; 2 were closed",
                 ),
+                (
+                    Holding.DRAINED,
+                    "",
+                    0,
+                    "plain: the old connections of api 10.0.0.101 are gone",
+                ),
             )
         ),
         (
