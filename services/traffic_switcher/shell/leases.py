@@ -26,7 +26,6 @@ from services.traffic_switcher.core.leases import (
 )
 from services.traffic_switcher.core.leases.actions import (
     Action,
-    AddressTaken,
     Announce,
     Ask,
     Beat,
@@ -46,6 +45,7 @@ from services.traffic_switcher.core.leases.actions import (
     TakeAddress,
 )
 from services.traffic_switcher.core.leases.state import (
+    AddressTaken,
     Answered,
     BalancerChanged,
     Claimed,
