@@ -158,8 +158,9 @@ class Holders(Neighbours):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, cluster=cluster_with())
         self.clock = SystemClock()
+        vips = self.cluster.vips.items()
         self.switchers = {
-            node: Switcher(node, leases={"web": Lease(), "api": Lease()})
+            node: Switcher(node, leases={name: Lease(address=vip.address) for name, vip in vips})
             for node in self.cluster.nodes
         }
 
