@@ -33,7 +33,7 @@ from shared.measures import Measure
 from shared.own_address import until_vanished
 from shared.settings import Settings
 from shared.telemetry import Recorder, Telemetry, start
-from shared.urgency import hurry
+from shared.urgency import hurry, urgent_threads
 from shared.version import version
 
 CONFIG_DEFAULT = "/etc/equipoise/equipoise.yaml"
@@ -107,7 +107,13 @@ def run(  # noqa: PLR0913 - two that all give, and keywords that few do
     if urgent:
         log.info("scheduling", urgency=hurry())
     process = _Process(program, settings, clock, log)
-    code = _code_of(lambda: _loop(process.run(main, meanwhile, environ)), log)
+
+    async def whole() -> None:
+        if urgent:
+            asyncio.get_running_loop().set_default_executor(urgent_threads())
+        await process.run(main, meanwhile, environ)
+
+    code = _code_of(lambda: _loop(whole()), log)
     writer.close()
     # Not sys.exit: what is left (a thread in a system call) must not hold up the restart.
     os._exit(code)

@@ -16,10 +16,12 @@ ours that never rests is bounded by the kernel: real-time programs get 95 % of t
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import StrEnum
 
 PRIORITY = 1  # the lowest of 99: whoever else is real-time on this machine goes first
+THREADS_MAX = 4  # netlink's walks, printed measures; each rests most of the time
 NICE = -10  # nine times the share of an ordinary program; -20 would go before the kernel's own
 
 
@@ -47,6 +49,14 @@ def hurry() -> Urgency:
             _preferred(thread)
         return Urgency.PREFERRED
     return Urgency.ORDINARY
+
+
+def urgent_threads() -> ThreadPoolExecutor:
+    """Return threads for an urgent program's work beside its loop: ordinary ones would hold it up.
+
+    Under load the kernel takes the processor from them while they have the interpreter's lock.
+    """
+    return ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="beside", initializer=hurry)
 
 
 def _real_time(thread: int) -> None:

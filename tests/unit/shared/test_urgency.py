@@ -89,3 +89,15 @@ def test_who_may_do_neither_runs_as_an_ordinary_program() -> None:
 def test_who_may_not_be_real_time_is_preferred() -> None:
     answers = _answers(BECOME_NOBODY.format(nice_limit=20 - NICE))  # as the kernel counts it
     assert answers == [Urgency.PREFERRED, PREFERRED, PREFERRED, ORDINARY, ORDINARY]
+
+
+def test_threads_of_an_urgent_program_are_urgent() -> None:
+    ask = (
+        "import os\nfrom shared.urgency import hurry, urgent_threads\nprint(hurry().value)\n"
+        "print(urgent_threads().submit(os.sched_getscheduler, 0).result())\n"
+    )
+    urgency, policy = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True
+    ).stdout.split()
+    is_real_time = int(policy) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+    assert is_real_time == (urgency == "real-time")
