@@ -5,9 +5,10 @@ since. Others keep no path: they are left alone, since to forget one that has ju
 make its next segment look like a stranger's. Without the tracker's module there is nothing to
 forget.
 
-The kernel tells all its entries, and we pick out ours: asked for those of an IPv6 address, Linux
-(as of 6.18) tells all but them. This is done in a thread, a buffer at a time, so that the loop
-that renews leases goes on.
+The kernel is asked for what it translates (since 5.15; older ones tell everything), and we pick
+out what is the address's: asked for an IPv6 address, Linux (as of 6.18) tells all but that. This is
+done in an ordinary thread, not in one that goes before other programs: the kernel's walk takes the
+processor for 11 ms, and those who serve clients may have it first.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -31,7 +33,8 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 HEADER, HEADERS = 16, 20  # of netlink; and of netfilter's messages behind it
 KIND = 0x3FFF  # without the marks for nested attributes and for the order of bytes
-CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE = 1, 2, 12, 18
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_ID, CTA_ZONE, CTA_STATUS_MASK = 1, 2, 3, 12, 18, 26
+TRANSLATED = (1 << 4, 1 << 5)  # bits of a status: the source was, the destination was
 CTA_TUPLE_IP = 1
 SOURCE_DESTINATION = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
 # About 40 entries: our other threads wait while they are looked through, which takes 0.3 ms where
@@ -43,17 +46,21 @@ NOT_THERE = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.
 Attributes: TypeAlias = dict[int, bytes]
 
 
+_BESIDE = ThreadPoolExecutor(1, thread_name_prefix="tracker")  # ordinary: see above
+
+
 async def forget(address: str) -> None:
     """Delete every entry that begins at an address, or leads to it, and is translated."""
-    await asyncio.to_thread(_forget_here, address)
+    await asyncio.get_running_loop().run_in_executor(_BESIDE, _forget_here, address)
 
 
 def _forget_here(address: str) -> None:
     family = socket.AF_INET6 if is_six(address) else socket.AF_INET
     try:
         with _apart(), closing(_Tracker(family)) as tracker:
-            for name in list(tracker.translated(socket.inet_pton(family, address))):
-                tracker.delete(name)
+            for status in TRANSLATED:
+                for name in list(tracker.translated(socket.inet_pton(family, address), status)):
+                    tracker.delete(name)
     except OSError as error:
         if error.errno not in NOT_THERE:
             why = error.strerror or "the kernel did not answer"
@@ -92,9 +99,11 @@ class _Tracker:
     def close(self) -> None:
         self._socket.close()
 
-    def translated(self, address: bytes) -> Iterator[bytes]:
+    def translated(self, address: bytes, status: int) -> Iterator[bytes]:
         """Tell what names each translated entry that begins at an address or leads to it."""
-        self._send(GET, NLM_F_DUMP, b"")
+        bits = struct.pack(">I", status)
+        asked = _attribute(CTA_STATUS, bits) + _attribute(CTA_STATUS_MASK, bits)
+        self._send(GET, NLM_F_DUMP, asked)
         for message in self._answers(address):
             found = _attributes(message, HEADERS)
             there = self._ends(found[CTA_TUPLE_ORIG])
