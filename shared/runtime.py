@@ -32,6 +32,7 @@ from shared.log import Libraries, Log, Logger, Writer, as_json, as_text
 from shared.measures import Measure
 from shared.own_address import until_vanished
 from shared.settings import Settings
+from shared.supervision import Supervision
 from shared.telemetry import Recorder, Telemetry, start
 from shared.urgency import hurry, urgent_threads
 from shared.version import version
@@ -207,16 +208,22 @@ class _Process:
         )
         ground.health.measure(lambda: self._measures(ground.health))
         place = socket_of(self._settings.run_directory, self._program)
+        supervision = Supervision(environ)
         try:
             async with answering(ground.health, place, self._program, self._settings.health_at):
+                supervision.ready()  # before there is a bus: nobody's start waits for another's
                 beside = _beside(meanwhile, ground, fail)
-                watching = _watching(self._settings, self._clock, fail)
-                timing = _failing(self._lag.watch(self._clock), fail)
+                watching = (
+                    _failing(supervision.keep(self._clock), fail),
+                    _failing(self._lag.watch(self._clock), fail),
+                    _watching(self._settings, self._clock, fail),
+                )
                 try:
                     await self._on_bus(main, ground, telemetry, failed, fail)
                 finally:
-                    timing.cancel()
-                    watching.cancel()
+                    supervision.stopping()
+                    for each in watching:
+                        each.cancel()
                     await _ended(beside, within_s=1)
         finally:
             await telemetry.close()
