@@ -1,0 +1,1 @@
+"""The composed cluster on a real engine: `make test-compose`."""
