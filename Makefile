@@ -43,6 +43,12 @@ unit: setup ## The fast tests only
 simulate: setup ## All cores together under seeded faults: SEEDS=1000 FROM=0 REPLAY=seed
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(if $(REPLAY),--replay $(REPLAY))
 
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+.PHONY: image
+image: ## Build the container image of all our programs (needs Docker)
+	docker build --tag equipoise:$(VERSION) --build-arg VERSION=$(VERSION) --file deploy/Dockerfile .
+	@docker image inspect --format '{{index .RepoTags 0}}: {{.Size}} bytes, with its base' equipoise:$(VERSION)
+
 .PHONY: demo
 demo: setup ## Break a real cluster on this machine and watch it cope, until Ctrl-C (ONCE=1 make demo: and end)
 	@$(BIN)/equipoise sandbox --drill kill-instance --drill kill-balancer --drill cut-node $(if $(ONCE),--once)

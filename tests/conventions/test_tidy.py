@@ -54,6 +54,20 @@ def test_the_changelog_begins_with_the_version_of_the_project() -> None:
     assert versions[0] == project["version"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker-compose.yml",
+        ".env.example",
+        *(f"deploy/compose/{x}" for x in ("node.yml", "witness.yml")),
+    ],
+)
+def test_containers_run_the_version_of_the_project(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.findall(r"EQUIPOISE_VERSION(?::-|=)([\d.]+)", (ROOT / name).read_text())
+    assert set(named) == {project["version"]}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_service_has_the_same_shape(service: str) -> None:
     folder = ROOT / "services" / service
