@@ -164,10 +164,14 @@ class _Api:
 
     async def events(self, request: Request) -> Response:
         """Answer what has happened."""
+        state, name = self._source.state, request.query_params.get("incident")
+        remembered = None if name is None else found(state, name)
+        if name is not None and remembered is None:
+            raise _unknown("incident", name, state.incidents)
         found_events = history(
-            self._source.state,
+            state,
             since_wall_us=_since(request, self._source.wall()),
-            incident=request.query_params.get("incident"),
+            incident=None if remembered is None else remembered.incident.id,
             limit=_limit(request, PAGE_MAX),
         )
         return _json(found_events)

@@ -264,10 +264,12 @@ class LeaseKeeper:
                 self._story.lacks(self._guard.lacks)
                 return Stood()
             case Look():
+                at = self._base.clock.now()
                 rests = self._guard.shows()
                 self._story.lacks(self._guard.lacks)
                 # Others can add to our sets; an address that is none of ours opens nothing.
-                return GuardShown({n: rests[at] for at, n in self._names.items() if at in rests})
+                ours = {n: rests[a] for a, n in self._names.items() if a in rests}
+                return GuardShown(ours, at)
             case Renew():
                 return self._renew(self._guard, action.ends)
             case CloseGuard():

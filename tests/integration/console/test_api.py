@@ -92,6 +92,7 @@ def test_the_socket_is_for_owner_and_group_only(running: RunningConsole) -> None
         ("/api/v1/why/node-z", 404, "there is no VIP, node, service or service/node 'node-z'"),
         ("/api/v1/why/%ff%00", 404, "there is no VIP, node"),
         ("/api/v1/incidents/none", 404, "there is no incident 'none'"),
+        ("/api/v1/events?incident=none", 404, "there is no incident 'none'"),
         ("/api/v1/incidents/..%2f..%2fetc", 404, "Not Found"),
         ("/api/v1/events?limit=0", 400, "limit must be"),
         ("/api/v1/events?limit=9999999999999999999999", 400, "limit must be"),

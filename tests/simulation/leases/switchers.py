@@ -270,7 +270,8 @@ class Switcher(Process):
                 event = Stood()
             case Look():
                 shown = guard.shows()
-                event = GuardShown({vip: shown[a] for vip, a in self._addresses() if a in shown})
+                ours = {vip: shown[a] for vip, a in self._addresses() if a in shown}
+                event = GuardShown(ours, self.now)
             case Renew():
                 event = self._renew(action)
             case CloseGuard():

@@ -188,7 +188,7 @@ class LeasePlay:
             case Look() if self.kernel.refuses:
                 return [GuardBroken(self.kernel.refuses)]
             case Look():
-                return [GuardShown(self.kernel.rests(self.now))]
+                return [GuardShown(self.kernel.rests(self.now), self.now)]
             case Renew():
                 return [self._renew(action)]
             case CloseGuard() if self.kernel.refuses:

@@ -16,6 +16,7 @@ from services.traffic_switcher.core.leases.state import (
     Answered,
     BalancerChanged,
     Claimed,
+    GuardShown,
     Heard,
     Memory,
     NotAnnounced,
@@ -549,6 +550,14 @@ def test_a_lease_that_somebody_opened_is_closed_and_said() -> None:
     play.pass_time(EVERY_US)
     assert not play.is_open("api")
     assert [m.target for m in play.said if isinstance(m, Drift)] == ["api"]
+
+
+def test_what_the_kernel_said_before_a_lease_ended_is_nobodys_deed() -> None:
+    play = holding()
+    seen = GuardShown(play.kernel.rests(play.now), play.now)
+    play.sleep(2 * SECOND)  # nobody had a processor meanwhile
+    play.feed(seen)
+    assert not [m for m in play.said if isinstance(m, Drift)]
 
 
 CLAIM = Claimed("web", "02:00:00:00:00:99", "eth0")

@@ -170,7 +170,7 @@ def _on(  # noqa: C901, PLR0911, PLR0912 - the table of events
         case Closed():
             return releasing.closed(state, event.vip, now), ()
         case GuardShown():
-            return fitness.shown(state, event.rests, now)
+            return fitness.shown(state, event, now)
         case GuardBroken():
             return fitness.broken(state, event.detail, now)
         case PlacesChanged():

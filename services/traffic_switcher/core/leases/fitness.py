@@ -1,7 +1,5 @@
 """Whether this node can hold a VIP, and what somebody else did to the guard or the addresses."""
 
-from collections.abc import Mapping
-
 from services.traffic_switcher.core.leases.actions import (
     Action,
     CloseGuard,
@@ -23,6 +21,7 @@ from services.traffic_switcher.core.leases.pace import (
 )
 from services.traffic_switcher.core.leases.state import (
     AddressNotTaken,
+    GuardShown,
     PlacesSeen,
     State,
     Vip,
@@ -31,7 +30,7 @@ from services.traffic_switcher.core.leases.state import (
 from services.traffic_switcher.core.places import Place
 from services.traffic_switcher.core.state import Say
 from shared.frozen import replace
-from shared.instant import Duration, Instant
+from shared.instant import Instant
 from shared.messages.traffic import DRIFT_OF_GUARD, DRIFT_OF_VIPS, Drift
 
 SOMEBODY = "someone else"
@@ -100,8 +99,9 @@ def broken(state: State, detail: str, now: Instant) -> Decided:
     return given_up, (Say(replace(drift, repaired=False)),)
 
 
-def shown(state: State, rests: Mapping[str, Duration], now: Instant) -> Decided:
-    """Compare what the kernel has with what it was told."""
+def shown(state: State, seen: GuardShown, now: Instant) -> Decided:
+    """Compare what the kernel had with what it was told by then."""
+    rests = seen.rests
     state = replace(state, guard_at=now, looking=False, looked=state.looking or state.looked)
     actions: list[Action] = []
     ends: dict[str, Instant] = {}
@@ -109,10 +109,10 @@ def shown(state: State, rests: Mapping[str, Duration], now: Instant) -> Decided:
         if vip.release is not None and vip.release.closed_at is None and name not in rests:
             closed = replace(vip, release=replace(vip.release, closed_at=now))
             state = with_vip(state, name, closed)
-        elif vip.release is None and vip.ends_at <= now and name in rests:
+        elif vip.release is None and vip.ends_at <= seen.at and name in rests:
             drift = _drift(state, name, ("closed", f"open for {rests[name]} us more"))
             actions += (CloseGuard(name), Say(drift))
-        elif _was_closed(vip, now) and name not in rests:
+        elif _was_closed(vip, seen.at, now) and name not in rests:
             drift = _drift(state, name, ("open", "closed"))
             state, is_repaired = _repaired(
                 state, name, ("the lease is removed", "nft monitor"), now
@@ -123,9 +123,10 @@ def shown(state: State, rests: Mapping[str, Duration], now: Instant) -> Decided:
     return state, (*actions, Renew(ends)) if ends else tuple(actions)
 
 
-def _was_closed(vip: Vip, now: Instant) -> bool:
-    """Say whether a lease that the kernel does not show was removed by somebody."""
-    return vip.opened_at is not None and vip.committed_ends_at - PERMIT_US - now > MISSED_US
+def _was_closed(vip: Vip, seen_at: Instant, now: Instant) -> bool:
+    """Say whether a lease that the kernel did not show was removed by somebody."""
+    was_open = vip.opened_at is not None and vip.opened_at <= seen_at
+    return was_open and vip.committed_ends_at - PERMIT_US - now > MISSED_US
 
 
 # -- links and addresses ---------------------------------------------------------------------

@@ -187,9 +187,10 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class GuardShown:
-    """What the kernel says is left of every running lease."""
+    """What the kernel says is left of every running lease, and when it said so."""
 
     rests: Mapping[str, Duration]
+    at: Instant
 
 
 @dataclass(frozen=True, slots=True)
