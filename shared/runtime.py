@@ -14,7 +14,7 @@ import secrets
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +25,13 @@ from shared.bus.nats_bus import NatsBus
 from shared.bus.wire import Speaker
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError, EquipoiseError
+from shared.ground import Fail, Ground, Meanwhile, standing
 from shared.health import Check, Health, process
-from shared.health.server import answering, socket_of
 from shared.instant import SECOND
 from shared.log import Libraries, Log, Logger, Writer, as_json, as_text
-from shared.measures import Measure
-from shared.own_address import until_vanished
 from shared.settings import Settings
-from shared.supervision import Supervision
 from shared.telemetry import Recorder, Telemetry, start
 from shared.urgency import hurry, urgent_threads
-from shared.version import version
 
 CONFIG_DEFAULT = "/etc/equipoise/equipoise.yaml"
 # Orderly stops take milliseconds; supervisors kill after 10 s, and a stop that hangs must say so.
@@ -46,19 +42,7 @@ EXIT_INTERRUPTED = 130  # a shell's convention for SIGINT
 FRAMES_MAX = 4  # of a bug's trace in the one line; the whole is in the debug log
 
 Main: TypeAlias = Callable[["Base"], Awaitable[None]]
-Meanwhile: TypeAlias = Callable[["Ground"], Awaitable[None]]
 Load: TypeAlias = Callable[[Path, Mapping[str, str]], Settings]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What is there before the bus is."""
-
-    settings: Settings
-    clock: Clock
-    log: Log
-    health: Health
-    stopping: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +155,6 @@ class _Process:
         self._clock = clock
         self._log = log
         self._bus: NatsBus | None = None
-        self._lag = process.Lag()
 
     async def run(
         self, main: Main, meanwhile: Meanwhile | None, environ: Mapping[str, str]
@@ -206,25 +189,10 @@ class _Process:
             health=Health(),
             stopping=stopping,
         )
-        ground.health.measure(lambda: self._measures(ground.health))
-        place = socket_of(self._settings.run_directory, self._program)
-        supervision = Supervision(environ)
+        ground.health.measure(lambda: process.connection(self._connection()))
         try:
-            async with answering(ground.health, place, self._program, self._settings.health_at):
-                supervision.ready()  # before there is a bus: nobody's start waits for another's
-                beside = _beside(meanwhile, ground, fail)
-                watching = (
-                    _failing(supervision.keep(self._clock), fail),
-                    _failing(self._lag.watch(self._clock), fail),
-                    _watching(self._settings, self._clock, fail),
-                )
-                try:
-                    await self._on_bus(main, ground, telemetry, failed, fail)
-                finally:
-                    supervision.stopping()
-                    for each in watching:
-                        each.cancel()
-                    await _ended(beside, within_s=1)
+            async with standing(ground, self._program, meanwhile, environ, fail):
+                await self._on_bus(main, ground, telemetry, failed, fail)
         finally:
             await telemetry.close()
 
@@ -234,7 +202,7 @@ class _Process:
         ground: Ground,
         telemetry: Telemetry,
         failed: "asyncio.Future[None]",
-        fail: Callable[[BaseException], None],
+        fail: Fail,
     ) -> None:
         """Wait for the bus, and serve on it."""
         cluster, health = self._settings.cluster, ground.health
@@ -289,29 +257,21 @@ class _Process:
         if failed.done():
             failed.result()
 
-    def _measures(self, health: Health) -> Iterable[Measure]:
+    def _connection(self) -> process.Connection:
         bus = self._bus
-        return process.measures(
-            version(),
-            self._settings.cluster.configuration,
-            health.checks(),
-            process.Connection()
-            if bus is None
-            else process.Connection(
-                connected=bus.connected, reconnects=bus.reconnects, rejected=bus.rejected
-            ),
-            self._lag.seen,
+        if bus is None:
+            return process.Connection()
+        return process.Connection(
+            connected=bus.connected, reconnects=bus.reconnects, rejected=bus.rejected
         )
 
-    def _signalled(
-        self, number: int, stopping: asyncio.Event, fail: Callable[[BaseException], None]
-    ) -> None:
+    def _signalled(self, number: int, stopping: asyncio.Event, fail: Fail) -> None:
         if stopping.is_set():
             fail(_InterruptedError("asked to stop twice: at once"))
         self._log.info("stopping", because=signal.Signals(number).name)
         stopping.set()
 
-    def _heard(self, context: Mapping[str, Any], fail: Callable[[BaseException], None]) -> None:
+    def _heard(self, context: Mapping[str, Any], fail: Fail) -> None:
         """Judge an exception that nobody waited for: in a callback, or in a forgotten task."""
         error = context.get("exception")
         if isinstance(error, AssertionError):
@@ -322,45 +282,6 @@ class _Process:
             because=f"{context.get('message')}: {type(error).__name__}: {error}",
             where="" if error is None else _where(error),
         )
-
-
-def _beside(
-    meanwhile: Meanwhile | None, ground: Ground, fail: Callable[[BaseException], None]
-) -> "asyncio.Future[None] | None":
-    """Begin what does not wait for the bus."""
-    return None if meanwhile is None else _failing(meanwhile(ground), fail)
-
-
-def _watching(
-    settings: Settings, clock: Clock, fail: Callable[[BaseException], None]
-) -> "asyncio.Future[None]":
-    """Begin to see that this member keeps its address."""
-    address = settings.cluster.members[settings.member].address
-    return _failing(until_vanished(settings.member, address, clock), fail)
-
-
-def _failing(
-    work: Awaitable[None], fail: Callable[[BaseException], None]
-) -> "asyncio.Future[None]":
-    """Begin something whose failure is the service's."""
-
-    def end(ended: "asyncio.Future[None]") -> None:
-        error = None if ended.cancelled() else ended.exception()
-        if error is not None:
-            fail(error)
-
-    beside = asyncio.ensure_future(work)
-    beside.add_done_callback(end)
-    return beside
-
-
-async def _ended(beside: "asyncio.Future[None] | None", *, within_s: float) -> None:
-    """Give what runs beside `main` a moment to end by itself."""
-    if beside is None:
-        return
-    await asyncio.wait({beside}, timeout=within_s)
-    beside.cancel()
-    await asyncio.wait({beside}, timeout=within_s)
 
 
 async def _unless(

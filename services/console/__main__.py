@@ -6,7 +6,8 @@ from services.console.adapters.http_api import application
 from services.console.adapters.http_server import listen_on, serve
 from services.console.core.readiness import readiness
 from services.console.shell import Console
-from shared.runtime import Base, Ground, run
+from shared.ground import Ground
+from shared.runtime import Base, run
 from shared.unix_socket import listen
 from shared.version import version
 

@@ -18,6 +18,7 @@ from services.console.core.view import (
 )
 from shared.bus import Bus, Received
 from shared.errors import BusError
+from shared.ground import Ground
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.facts import (
     IncidentClosed,
@@ -44,7 +45,6 @@ from shared.messages.traffic import (
     Refused,
     Restore,
 )
-from shared.runtime import Ground
 
 HEARD: tuple[type[Message], ...] = (
     Heartbeat,

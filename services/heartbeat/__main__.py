@@ -5,7 +5,8 @@ import secrets
 
 from services.heartbeat.adapters.udp import UdpBeats
 from services.heartbeat.shell import Shell
-from shared.runtime import Base, Ground, run
+from shared.ground import Ground
+from shared.runtime import Base, run
 
 
 class Program:

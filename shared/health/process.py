@@ -48,13 +48,17 @@ class Connection:
 
 
 def measures(
-    version: str, configuration: str, checks: Iterable[Check], bus: Connection, lag: Histogram
+    version: str, configuration: str, checks: Iterable[Check], lag: Histogram
 ) -> Iterator[Measure]:
     """Return what it is now."""
     yield BUILD.of({(version,): 1})
     yield CONFIG.of({(configuration,): 1})
     yield PASSED.of({(check.name,): int(not check.failure) for check in checks})
+    yield LAG.at(lag)
+
+
+def connection(bus: Connection) -> Iterator[Measure]:
+    """Return how its connection to the bus is now."""
     yield CONNECTED.at(int(bus.connected))
     yield RECONNECTS.at(bus.reconnects)
     yield REJECTED.at(bus.rejected)
-    yield LAG.at(lag)

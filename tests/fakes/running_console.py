@@ -15,10 +15,10 @@ from shared.bus import Bus
 from shared.bus.memory_bus import MemoryBroker
 from shared.clock import SystemClock
 from shared.cluster import Cluster
+from shared.ground import Ground
 from shared.health import Check, Health
 from shared.instant import MILLISECOND
 from shared.messages.table import Message
-from shared.runtime import Ground
 from shared.unix_socket import listen
 from tests.eventually import PATIENCE_S
 from tests.fakes.grounds import KeptLog, bus_of, settings_of

@@ -5,17 +5,18 @@ import asyncio
 import pytest
 
 from shared.health import Check
-from shared.health.process import METRICS, Connection, Lag, measures
+from shared.health.process import METRICS, Connection, Lag, connection, measures
 from shared.measures import Histogram
 from shared.version import version
 
 
 def test_each_check_is_a_measure() -> None:
     checks = (Check(name="bus"), Check(name="guard", failure="no capability"))
-    found = {
-        one.name: one.samples
-        for one in measures("1.0", "c0ffee", checks, Connection(reconnects=3), Histogram())
-    }
+    measured = (
+        *measures("1.0", "c0ffee", checks, Histogram()),
+        *connection(Connection(reconnects=3)),
+    )
+    found = {one.name: one.samples for one in measured}
     assert found["check_passed"] == {("bus",): 1, ("guard",): 0}
     assert found["bus_connected"] == {(): 0}
     assert found["bus_reconnects_total"] == {(): 3}

@@ -11,10 +11,11 @@ from typing import Any
 from shared.bus import Received
 from shared.cluster import Cluster, FailbackMode, HeartbeatSettings, Node, Policy
 from shared.errors import BusError, ConfigError, MachineError, SwitchError
+from shared.ground import Ground
 from shared.instant import MILLISECOND, SECOND
 from shared.log import LINES_MAX
 from shared.messages.health import Heartbeat
-from shared.runtime import Base, Ground, run
+from shared.runtime import Base, run
 from shared.settings import Settings
 
 FLOOD = 3 * LINES_MAX
