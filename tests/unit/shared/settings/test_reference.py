@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.settings import schema
+import pytest
+
+from shared.settings import load, schema
 from shared.settings.findings import Code
 from shared.settings.reference import reference
 from tests.unit.shared.settings.samples import NAME, examined
@@ -43,6 +45,12 @@ def test_the_commented_sample_has_every_key_but_tcp_which_follows_from_the_proto
     for path, key in keys(schema.File):
         written = re.search(rf"(^|[ {{]){key}:( |\n)", FULL, re.MULTILINE)
         assert written or key == "tcp", f"{path}.{key}"
+
+
+@pytest.mark.parametrize("name", ["equipoise.yaml", "with-docker.yaml"])
+def test_what_containers_are_configured_by_is_right(name: str) -> None:
+    report = load.examine(ROOT / "deploy" / "compose" / name, {})
+    assert report.valid, report.text()
 
 
 def test_what_the_sample_calls_a_default_is_one(tmp_path: Path) -> None:
