@@ -11,7 +11,7 @@ from services.sandbox.configuration import SERVICES, TRACES_PORT
 from services.sandbox.machine import TOOL_PATHS
 from services.sandbox.network import CLIENT, GATE, WITNESS, Network
 from services.sandbox.options import Extent, Options, Weak
-from services.sandbox.supervisor import Answers, Program, Says
+from services.sandbox.supervisor import Answers, Ends, Program, Says
 
 READY = Says(re.compile(rb'"event": ?"ready"'))  # a line of JSON, of a service or of a demo
 BUS_READY = Says(re.compile(rb"Server is ready"))
@@ -103,7 +103,7 @@ class Parts:
             environ=self._environ(OUTSIDE),
             log=self.folder / "logs" / f"{OUTSIDE}.observer.log",
             sign=READY,
-            ends_last=True,
+            ends=Ends.LAST,
         )
 
     def _service(self, member: str, name: str) -> Program:
@@ -128,7 +128,7 @@ class Parts:
             log=self.folder / "logs" / f"{member}.{name}.log",
             sign=sign,
             needs=needs,
-            ends_last=name in INFRASTRUCTURE,
+            ends=_turn(member, name),
             is_preferred=name in PREFERRED,
         )
 
@@ -154,6 +154,13 @@ class Parts:
         if self.options.otlp:
             environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{GATE}:{TRACES_PORT}"
         return environ
+
+
+def _turn(member: str, name: str) -> Ends:
+    """Clients end before what they ask, and what all stand on at last."""
+    if member == CLIENT:
+        return Ends.FIRST
+    return Ends.LAST if name in INFRASTRUCTURE else Ends.NEXT
 
 
 def journal(folder: Path, node: str, service: str) -> Path:

@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 from services.sandbox.errors import SandboxError
@@ -74,6 +74,14 @@ class Answers:
             return probe.connect_ex(str(self.path)) == 0
 
 
+class Ends(IntEnum):
+    """When a program is ended: in turn, so that nobody misses another and waits or reports it."""
+
+    FIRST = 0  # it asks others
+    NEXT = 1
+    LAST = 2  # others ask it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """What is to run."""
@@ -84,7 +92,7 @@ class Program:
     log: Path
     sign: Says | Answers
     needs: Path | None = None  # a file that somebody else makes
-    ends_last: bool = False  # others would take its end for a failure and report it
+    ends: Ends = Ends.NEXT
     is_preferred: bool = False  # before others, where this user may decide that
 
 
@@ -344,8 +352,8 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for ends_last in (False, True):
-            await self._end([x for x in self._keepers.values() if x.program.ends_last is ends_last])
+        for turn in Ends:
+            await self._end([x for x in self._keepers.values() if x.program.ends is turn])
 
     async def _end(self, keepers: Sequence[Keeper]) -> None:
         alive = [keeper for keeper in keepers if keeper.pid is not None]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.errors import SandboxError
-from services.sandbox.supervisor import Answers, Program, Says, Sight, Stage, Supervisor
+from services.sandbox.supervisor import Answers, Ends, Program, Says, Sight, Stage, Supervisor
 from shared.clock import SystemClock
 from shared.errors import MachineError
 from shared.instant import MILLISECOND
@@ -27,6 +27,7 @@ def shell(
     name: str = "m/x",
     sign: Says | Answers = READY,
     needs: Path | None = None,
+    ends: Ends = Ends.NEXT,
 ) -> Program:
     return Program(
         name=name,
@@ -35,6 +36,7 @@ def shell(
         log=folder / f"{name.replace('/', '.')}.log",
         sign=sign,
         needs=needs,
+        ends=ends,
     )
 
 
@@ -197,6 +199,21 @@ def test_at_the_end_even_the_stopped_and_the_deaf_are_gone(tmp_path: Path) -> No
     supervised([deaf, stopped], play)
     assert len(pids) == 2
     assert not any(_lives(pid) for pid in pids if pid is not None)
+
+
+def test_nobody_ends_before_those_who_ask_it_have_ended(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+
+    def slow(ends: Ends) -> Program:
+        farewell = f"sleep 0.1; echo {ends.name} >>{ended}; exit"
+        script = f"trap '{farewell}' TERM; echo up; while :; do sleep 0.01; done"
+        return shell(tmp_path, script, f"m/{ends.name}", ends=ends)
+
+    supervised(
+        [slow(ends) for ends in reversed(Ends)],
+        lambda supervisor: supervisor.until_ready(PATIENCE_US),
+    )
+    assert ended.read_text().split() == [ends.name for ends in Ends]
 
 
 def test_a_program_that_nobody_knows_is_refused_with_those_that_are(tmp_path: Path) -> None:
