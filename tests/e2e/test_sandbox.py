@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -226,36 +227,46 @@ def test_a_senseless_wish_is_refused_and_the_next_one_served(
             assert json.loads(stream.readline())["ok"] is True
 
 
-def test_three_nodes_share_the_work_and_logs_are_kept() -> None:
-    with tempfile.TemporaryDirectory() as kept:
-        with running_sandbox("--nodes", "3", "--keep-logs", kept, *INFRASTRUCTURE) as running:
-            until = SystemClock().now() + 2 * SECOND
-            shares = distribution(running.recorded_until(until), "shop")
-            assert set(shares) == {"node-a", "node-b", "node-c"}
-            folder = running.folder
-        assert not folder.exists()
-        assert (Path(kept) / "node-c.shop.log").read_text()
+def test_outages_are_seen_when_nobody_switches(sandbox: RunningSandbox) -> None:
+    """The observer can fail: with both instances of a service dead, it must report an outage."""
+    instances = ["node-a/orders", "node-b/orders"]
+    for instance in instances:
+        sandbox.control.hold(instance)
+    begin_at = sandbox.control.send("node-a/orders", "KILL").begin_at
+    sandbox.control.send("node-b/orders", "KILL")
+    until = SystemClock().now() + SECOND
+    records = sandbox.recorded_until(until)
+    for instance in instances:
+        sandbox.control.release(instance)
+    sandbox.control.until_ready(PATIENCE_US, instances)
+    sandbox.until_serving()
+    seen = summarise([r for r in records if r.scheduled_at >= begin_at])
+    assert seen.safe_failed > 0
+    assert seen.outage_us >= 500 * MILLISECOND
 
 
-def test_another_haproxy_can_be_named(tmp_path: Path) -> None:
+def test_three_nodes_share_the_work_by_another_haproxy_and_logs_are_kept(tmp_path: Path) -> None:
     # The system's where it is installed; else the wheel's under another name.
     program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
         (tmp_path / "haproxy").symlink_to(find_tools(None).haproxy)
         program = str(tmp_path / "haproxy")
-    with running_sandbox("--haproxy", program, *INFRASTRUCTURE) as running:
+    kept = tmp_path / "kept"
+    line = ("--nodes", "3", "--keep-logs", str(kept), "--haproxy", program)
+    with running_sandbox(*line, *INFRASTRUCTURE) as running:
         content = json.loads((running.folder / "sandbox.json").read_bytes())
         assert content["tools"]["haproxy"] == program
-        until = SystemClock().now() + SECOND
-        assert distribution(running.recorded_until(until), "shop").keys() == {"node-a", "node-b"}
+        until = SystemClock().now() + 2 * SECOND
+        shares = distribution(running.recorded_until(until), "shop")
+        assert set(shares) == {"node-a", "node-b", "node-c"}
+        folder = running.folder
+    assert not folder.exists()
+    assert (kept / "node-c.shop.log").read_text()
 
 
-def test_two_at_once_do_not_meet() -> None:
-    with (
-        runtime_directory() as runtime,
-        running_sandbox(*INFRASTRUCTURE, runtime=runtime) as first,
-        running_sandbox(*INFRASTRUCTURE, runtime=runtime) as second,
-    ):
+def test_two_at_once_do_not_meet(sandbox: RunningSandbox) -> None:
+    first, runtime = sandbox, sandbox.folder.parent.parent
+    with running_sandbox(*INFRASTRUCTURE, runtime=runtime) as second:
         assert first.folder.name == "sandbox"
         assert second.folder.name == "sandbox-2"
         assert not in_namespace(namespace_of(first.launcher)) & in_namespace(
@@ -272,20 +283,19 @@ def test_two_at_once_do_not_meet() -> None:
             assert not {r.order for r in records if not r.safe and r.ok} & done_there
 
 
-def test_a_taken_name_is_refused() -> None:
+def test_a_taken_name_is_refused(sandbox: RunningSandbox) -> None:
     with (
-        runtime_directory() as runtime,
-        running_sandbox(*INFRASTRUCTURE, "--name", "one", runtime=runtime),
         tempfile.TemporaryFile() as said,
-        launched(("--name", "one"), runtime, said) as second,
+        launched(("--name", "sandbox"), sandbox.folder.parent.parent, said) as second,
     ):
         assert second.wait(PATIENCE_S) == MachineError.exit_code
         said.seek(0)
-        assert b"a sandbox named one runs already" in said.read()
+        assert b"a sandbox named sandbox runs already" in said.read()
+    assert sandbox.context["pid"] == sandbox.launcher.pid  # and the first has lost nothing
 
 
 @pytest.mark.parametrize("whom", ["root or whoever runs this", "an ordinary user"])
-def test_killed_with_9_it_leaves_nothing(whom: str) -> None:
+def test_killed_with_9_it_leaves_nothing_and_the_next_one_serves(whom: str) -> None:
     with ordinary_user_if(whom) as user, runtime_directory(user.owner) as runtime:
         with running_sandbox(*INFRASTRUCTURE, runtime=runtime, whom=user) as running:
             namespace = namespace_of(running.launcher)
@@ -299,35 +309,62 @@ def test_killed_with_9_it_leaves_nothing(whom: str) -> None:
             # The name is free again, so what was there has been removed.
             assert next_one.folder == left
             assert next_one.launcher.pid == next_one.context["pid"]
+            assert_serves(next_one)
+            if user.owner is not None:
+                assert next_one.folder.stat().st_uid == user.owner
         assert {path.name for path in (runtime / "equipoise").iterdir()} == {"lock"}
+
+
+def assert_serves(running: RunningSandbox) -> None:
+    """Look at a second of its clients' requests."""
+    until = SystemClock().now() + SECOND
+    records = running.recorded_until(until)
+    seen = summarise([r for r in records if r.scheduled_at > until - SECOND])
+    assert seen.sent > 0
+    assert seen.failed == 0
+    assert audit_orders(records, running.journals()).ok
 
 
 def ordinary_user_if(whom: str) -> AbstractContextManager[As]:
     return ordinary_user() if whom == "an ordinary user" else nullcontext(As())
 
 
-@pytest.mark.parametrize("victim", ["process 1", "its child that works", "its parent"])
-def test_when_the_inside_is_killed_everything_ends(victim: str) -> None:
-    with running_sandbox(*INFRASTRUCTURE) as running:
-        namespace = namespace_of(running.launcher)
-        first = first_process(running.launcher)
-        (unshare,) = children_of(running.launcher.pid)
-        victims = {"process 1": first, "its parent": unshare}
-        os.kill(victims.get(victim, children_of(first)[0]), signal.SIGKILL)
-        assert running.launcher.wait(PATIENCE_S) != 0
-        wait_until(lambda: not in_namespace(namespace), "no process is left")
-        assert not running.folder.exists()
+@contextmanager
+def several(count: int) -> Iterator[list[RunningSandbox]]:
+    """Run some of them, which start together."""
+    with ExitStack() as stack, ThreadPoolExecutor(count) as threads:
+        starting = [
+            threads.submit(lambda: stack.enter_context(running_sandbox(*INFRASTRUCTURE)))
+            for _ in range(count)
+        ]
+        yield [each.result() for each in starting]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_told_to_end_it_leaves_nothing(ending: signal.Signals) -> None:
-    with running_sandbox(*INFRASTRUCTURE) as running:
-        namespace = namespace_of(running.launcher)
-        running.launcher.send_signal(ending)
-        assert running.launcher.wait(PATIENCE_S) == 0
-        assert not in_namespace(namespace)
-        assert not running.folder.exists()
-        assert not (running.folder.parent / "context.json").exists()
+def test_when_the_inside_is_killed_everything_ends() -> None:
+    victims: dict[str, Callable[[subprocess.Popen[bytes]], int]] = {
+        "process 1": first_process,
+        "its child that works": lambda launcher: children_of(first_process(launcher))[0],
+        "its parent": lambda launcher: children_of(launcher.pid)[0],
+    }
+    with several(len(victims)) as sandboxes:
+        for (victim, found), running in zip(victims.items(), sandboxes, strict=True):
+            namespace = namespace_of(running.launcher)
+            os.kill(found(running.launcher), signal.SIGKILL)
+            assert running.launcher.wait(PATIENCE_S) != 0, victim
+            wait_until(lambda it=namespace: not in_namespace(it), f"{victim}: no process is left")  # type: ignore[misc]
+            assert not running.folder.exists(), victim
+
+
+def test_told_to_end_it_leaves_nothing() -> None:
+    endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with several(len(endings)) as sandboxes:
+        for ending, running in zip(endings, sandboxes, strict=True):
+            namespace = namespace_of(running.launcher)
+            running.launcher.send_signal(ending)
+            assert running.launcher.wait(PATIENCE_S) == 0, ending
+            assert not in_namespace(namespace), ending
+            assert not running.folder.exists(), ending
+            assert not (running.folder.parent / "context.json").exists(), ending
 
 
 def test_a_closed_terminal_ends_it() -> None:
@@ -357,16 +394,6 @@ def test_a_closed_terminal_ends_it() -> None:
             launcher.wait()
         wait_until(lambda: not in_namespace(namespace), "no process is left")
         assert {path.name for path in (runtime / "equipoise").iterdir()} == {"lock"}
-
-
-def test_an_ordinary_user_can_run_it() -> None:
-    with ordinary_user() as user, running_sandbox(*INFRASTRUCTURE, whom=user) as running:
-        if user.owner is not None:
-            assert running.folder.stat().st_uid == user.owner
-        until = SystemClock().now() + SECOND
-        records = running.recorded_until(until)
-        assert summarise([r for r in records if r.scheduled_at > until - SECOND]).failed == 0
-        assert audit_orders(records, running.journals()).ok
 
 
 def test_traces_reach_a_collector_outside() -> None:
@@ -412,17 +439,3 @@ def test_too_long_a_path_for_sockets_is_refused_before_anything_starts() -> None
         said.seek(0)
         assert b"is the kernel's limit" in said.read()
         assert {path.name for path in (deep / "equipoise").iterdir()} == {"lock"}
-
-
-def test_outages_are_seen_when_nobody_switches() -> None:
-    """The observer can fail: with both instances of a service dead, it must report an outage."""
-    with running_sandbox(*INFRASTRUCTURE) as running:
-        for node in ("node-a", "node-b"):
-            running.control.hold(f"{node}/orders")
-        begin_at = running.control.send("node-a/orders", "KILL").begin_at
-        running.control.send("node-b/orders", "KILL")
-        until = SystemClock().now() + SECOND
-        records = running.recorded_until(until)
-        seen = summarise([r for r in records if r.scheduled_at >= begin_at])
-        assert seen.safe_failed > 0
-        assert seen.outage_us >= 500 * MILLISECOND
