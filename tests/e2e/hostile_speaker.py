@@ -1,4 +1,4 @@
-"""Says everything on the bus that nobody should: run in a sandbox by `test_hostile_bus`.
+"""Says everything on the bus that nobody should: run in a sandbox by `test_any_bytes`.
 
 Speaks NATS by hand, because it must be able to send what our own bus refuses to.
 """

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.network import Wire
+from shared.instant import SECOND
 from shared.libnftables import NAME, OF_ENVIRONMENT, find
-from tests.e2e.drilling import said, until_ready_for_drills
-from tests.e2e.running import RunningSandbox, running_sandbox
-from tests.e2e.test_bad_input import (
+from tests.e2e.drilling import assert_share, records_of, said, until_ready_for_drills
+from tests.e2e.holding import (
     HOME,
     WITHIN_US,
     alarms,
@@ -23,6 +23,7 @@ from tests.e2e.test_bad_input import (
     until,
     until_home,
 )
+from tests.e2e.running import RunningSandbox, running_sandbox, wait_until
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 
@@ -31,7 +32,9 @@ NODES = ("node-a", "node-b", "node-c")
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[RunningSandbox]:
-    with running_sandbox("--nodes", "3", "--rate", "50") as running:
+    line = ("--nodes", "3", "--rate", "300", "--capacities", "300,100", "--drill", "error-instance")
+    with running_sandbox(*line) as running:
+        wait_until(lambda: "goes on running" in running.story(), "the drill is over", WITHIN_US)
         yield running
 
 
@@ -42,6 +45,40 @@ def as_originally_set(sandbox: RunningSandbox) -> Iterator[None]:
     until_home(sandbox)
     until_ready_for_drills(sandbox)
     assert said(sandbox, "rules")["differs"] is False
+
+
+def test_three_nodes_keep_weights_of_3_to_1_before_during_and_after_a_demonstration(
+    sandbox: RunningSandbox,
+) -> None:
+    original = {"node-a": 3 / 5, "node-b": 1 / 5, "node-c": 1 / 5}
+    assert_story(sandbox.story())
+    assert_share(records_of(sandbox, 2 * SECOND), "shop", original)
+    sandbox.control.hold("node-b/shop")
+    sandbox.control.send("node-b/shop", "KILL")
+    wait_until(
+        lambda: said(sandbox, "incidents")["incidents"][0]["state"] == "handled",
+        "the incident is handled",
+    )
+    during = records_of(sandbox, SECOND)
+    assert_share(during, "shop", {"node-a": 3 / 4, "node-b": 0, "node-c": 1 / 4})
+    sandbox.control.release("node-b/shop")
+    until_ready_for_drills(sandbox)
+    assert_share(records_of(sandbox, 2 * SECOND), "shop", original)
+
+
+def assert_story(story: str) -> None:
+    """Look for everything that a person is told."""
+    for part in (
+        "▶ shop on node-c answers 500 to everything",  # what was done to it
+        "▲ shop/node-c: home → ",  # what happened, a line each
+        "clients since the fault:",  # what clients felt
+        "✓ error-instance: ",
+        "Incident ",  # the explanation
+        "Restored  exactly",
+        " status -w",  # what to try
+        "Ctrl-C ends it",
+    ):
+        assert part in story, story
 
 
 def test_the_vip_of_a_lost_node_goes_to_the_one_that_holds_fewest_and_nothing_else_moves(

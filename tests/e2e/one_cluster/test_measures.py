@@ -2,7 +2,7 @@
 
 import http.client
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from shared.health.exposition import PREFIX
 from shared.health.server import socket_of
 from shared.instant import SECOND
 from shared.measures import Kind
-from tests.e2e.running import RunningSandbox, running_sandbox, wait_until
+from tests.e2e.running import RunningSandbox, wait_until
 from tests.metrics import BY_PROGRAM, EVERY
 
 pytestmark = pytest.mark.sandbox
@@ -31,12 +31,6 @@ NODES = ("node-a", "node-b")
 MAY_BE_EMPTY = {"override_expires_timestamp_seconds", "node_share_ratio"}
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with running_sandbox("--rate", "100") as running:
-        yield running
 
 
 class Connection(http.client.HTTPConnection):

@@ -2,26 +2,38 @@
 
 import itertools
 
-from tests.e2e.running import running_sandbox, wait_until
+import pytest
+
+from shared.trace import trace_id_of
+from tests.e2e.drilling import said, until_ready_for_drills
+from tests.e2e.running import RunningSandbox, wait_until
 from tests.fakes.otlp_receiver import OtlpReceiver, ReceivedSpan
+
+pytestmark = pytest.mark.sandbox
 
 PHASES = ["detect", "decide", "switch", "verify"]
 
 
-def test_a_killed_instance_is_one_trace_of_all_services_whose_phases_add_up() -> None:
-    with OtlpReceiver() as receiver, running_sandbox("--otlp", receiver.endpoint) as sandbox:
-        sandbox.control.send("node-b/shop", "KILL")
-        wait_until(lambda: root_of(receiver) is not None, "the incident's root span arrives")
-        root = root_of(receiver)
-        assert root is not None
-        wait_until(
-            lambda: (
-                {"equipoise-health_probe", "equipoise-traffic_switcher"}
-                <= {str(span.resource["service.name"]) for span in receiver.trace(root.trace_id)}
-            ),
-            "the spans of the other services arrive",
-        )
-        spans = receiver.trace(root.trace_id)
+def test_a_killed_instance_is_one_trace_of_all_services_whose_phases_add_up(
+    sandbox: RunningSandbox, collector: OtlpReceiver
+) -> None:
+    until_ready_for_drills(sandbox)
+    known = incidents_of_shop(sandbox)
+    sandbox.control.send("node-b/shop", "KILL")
+    wait_until(lambda: bool(incidents_of_shop(sandbox) - known), "an incident is opened")
+    (incident,) = incidents_of_shop(sandbox) - known
+    trace_id = trace_id_of(sandbox.folder.name, incident)
+    wait_until(lambda: root_of(collector, trace_id) is not None, "its root span arrives")
+    root = root_of(collector, trace_id)
+    assert root is not None
+    wait_until(
+        lambda: (
+            {"equipoise-health_probe", "equipoise-traffic_switcher"}
+            <= {str(span.resource["service.name"]) for span in collector.trace(trace_id)}
+        ),
+        "the spans of the other services arrive",
+    )
+    spans = collector.trace(trace_id)
 
     by_id = {span.span_id: span for span in spans}
     assert len(by_id) == len(spans), "no span is recorded twice"
@@ -46,9 +58,15 @@ def test_a_killed_instance_is_one_trace_of_all_services_whose_phases_add_up() ->
     assert children_of(installed, spans), "a node's switch has a span for every rule"
 
 
-def root_of(receiver: OtlpReceiver) -> ReceivedSpan | None:
-    """Return the span without a parent, once it is there."""
-    return next((span for span in receiver.spans if span.parent_id is None), None)
+def incidents_of_shop(running: RunningSandbox) -> set[str]:
+    """Return the names of those of the instance, open and closed."""
+    found = said(running, "incidents")["incidents"]
+    return {str(x["id"]) for x in found if (x["service"], x["node"]) == ("shop", "node-b")}
+
+
+def root_of(collector: OtlpReceiver, trace_id: str) -> ReceivedSpan | None:
+    """Return a trace's span without a parent, once it is there."""
+    return next((span for span in collector.trace(trace_id) if span.parent_id is None), None)
 
 
 def children_of(parent: ReceivedSpan, spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
