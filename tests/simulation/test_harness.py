@@ -83,7 +83,7 @@ SICK = frozenset(
         {Fault.DELAY, Fault.STUTTER},
         {Fault.HEARTBEAT_FREEZE},
     ],
-    ids="-".join,
+    ids=lambda faults: "-".join(sorted(faults)),
 )
 def test_sick_observers_and_a_sick_bus_move_nothing(faults: set[Fault]) -> None:
     for seed in range(10):
