@@ -213,6 +213,7 @@ class _Process:
             clock=self._clock,
             log=self._log,
             traceparent_of=telemetry.traceparent_of if telemetry.enabled else None,
+            on_hop=telemetry.record_hop if telemetry.enabled else None,
         )
         servers = ", ".join(cluster.bus_servers)
         health.waits(f"it waits for the bus at {servers}; the log says what is in the way")

@@ -8,6 +8,7 @@ no callback of ours may raise, because that ends a subscription without a word.
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import ParseResult
 
@@ -21,7 +22,7 @@ from nats.errors import (
     TimeoutError as NatsTimeoutError,
 )
 
-from shared.bus import Answerer, Handler, Received
+from shared.bus import Answerer, Handler, Received, hops
 from shared.bus.stream import Reply, Stream
 from shared.bus.wire import LAST_AMONG, Parcel, Speaker, Wire
 from shared.errors import BusError, MessageError
@@ -237,6 +238,8 @@ class NatsBus:
         )
         self._echo = self._client.new_inbox()
         await self._client.subscribe(self._echo, cb=self._echoed)
+        if self._speaker.on_hop is not None:
+            await self._client.subscribe(self._wire.hops.destination, cb=self._hopped)
         self._ensuring = asyncio.ensure_future(self._ensure_stream())
 
     async def _send(self, parcel: Parcel) -> bool:
@@ -304,6 +307,11 @@ class NatsBus:
         echo = self._echoes.get(message.data)
         if echo is not None and not echo.done():
             echo.set_result(None)
+
+    async def _hopped(self, message: Msg) -> None:
+        hop = hops.read(message.data)
+        if hop is not None and self._speaker.on_hop is not None:
+            self._speaker.on_hop(replace(hop, subject=hop.subject.removeprefix(self._wire.prefix)))
 
     def _hand(self, handler: Handler, received: Received) -> None:
         """Give a message to its handler; what it raises is ours, and never ends the subscription.

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from shared.bus import Received
+from shared.bus.hops import Hops, OnHop
 from shared.clock import Clock
 from shared.errors import MessageError
 from shared.log import Log, Seldom, timestamp
@@ -39,6 +40,7 @@ class Speaker:
     clock: Clock
     log: Log
     traceparent_of: Traceparent | None = None  # set where traces are recorded
+    on_hop: OnHop | None = None  # hears of the bus's own part; set where traces are recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Wire:
         self._clock = speaker.clock
         self.cluster = speaker.cluster
         self.prefix = f"{ROOT}.{speaker.cluster}."
+        self.hops = Hops(f"{self.prefix}hop.{speaker.member or '-'}.{speaker.program}")
         self.rejected = 0
         self._seldom = Seldom(speaker.clock)
         # CloudEvents wants ids unique per source: a random start and a count.
@@ -80,8 +83,10 @@ class Wire:
         if self._speaker.traceparent_of is not None:
             traceparent = self._speaker.traceparent_of(message)
             if traceparent is not None:
-                # The header makes the server report its own hop (2.11 and newer).
                 headers = {**(headers or {}), "traceparent": traceparent}
+                if self._speaker.on_hop is not None:
+                    kind = type(message).__name__
+                    headers |= self.hops.asked_of(traceparent, subject, kind)
                 envelope = replace(envelope, traceparent=traceparent)
         return Parcel(self.prefix + subject, encode(message, envelope, subject), headers)
 

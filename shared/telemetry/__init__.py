@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from shared.bus.hops import Hop
 from shared.clock import Clock
 from shared.errors import ConfigError
 from shared.log import Log
 from shared.messages.facts import Incident
 from shared.messages.table import Message
 from shared.messages.traffic import Drain, Failback, Failover, Restore
+from shared.telemetry import variables
 
 Attribute: TypeAlias = str | int | float | bool
 
@@ -67,6 +69,9 @@ class Telemetry:
         None for the root, whose key is `ROOT_KEY`.
         """
 
+    def record_hop(self, hop: Hop) -> None:
+        """Record the bus's own part in the way of something that we said of an incident."""
+
     async def close(self) -> None:
         """Export what is queued, for as long as a restart may wait."""
 
@@ -74,24 +79,21 @@ class Telemetry:
 def start(
     recorder: Recorder, endpoint: str | None, *, environ: Mapping[str, str], clock: Clock, log: Log
 ) -> Telemetry:
-    """Return a program's telemetry: on if there is an endpoint; `OTEL_*` variables win."""
-    url = _url(endpoint, environ)
-    if url is None or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Telemetry()
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"the endpoint of traces is '{url}'; it must begin with http:// or https://,"
-            " as in http://jaeger:4318"
+    """Return a program's telemetry: on if there is an endpoint; `OTEL_*` variables win.
+
+    What the variables say wrong is said in the log, and nothing is traced: no service may stop
+    serving for the sake of its traces.
+    """
+    try:
+        wanted = variables.read(endpoint, environ)
+        if wanted is None:
+            return Telemetry()
+        # Here, because it costs 0.3 s and 15 MB that only those pay who want traces.
+        from shared.telemetry.otlp import OtlpTelemetry  # noqa: PLC0415
+
+        return OtlpTelemetry(
+            recorder, wanted.url, ratio=wanted.ratio, environ=environ, clock=clock, log=log
         )
-    # Here, because it costs 0.3 s and 15 MB that only those pay who want traces.
-    from shared.telemetry.otlp import OtlpTelemetry  # noqa: PLC0415
-
-    return OtlpTelemetry(recorder, url, environ=environ, clock=clock, log=log)
-
-
-def _url(endpoint: str | None, environ: Mapping[str, str]) -> str | None:
-    """Return where traces go: the variable for traces as it is, a base with the usual path."""
-    if traces := environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        return traces
-    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or endpoint
-    return f"{base.rstrip('/')}/v1/traces" if base else None
+    except (ConfigError, ValueError) as error:
+        log.warning("traces_off", because=str(error))
+        return Telemetry()

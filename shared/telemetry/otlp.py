@@ -1,22 +1,26 @@
 """Traces by OTLP over HTTP; the only module that knows OpenTelemetry.
 
 Spans are built complete, with ids of our own, and handed to the SDK's batch processor, whose thread
-exports them. `OTEL_*` variables (headers, time-out, compression, certificates) are read by the SDK.
+exports them. What `OTEL_*` variables say of the exporter, the batches and the resource is read by
+the SDK; where it sets nothing, ours are the defaults.
 """
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from opentelemetry.trace import SpanContext, TraceFlags
 
+from shared.bus.hops import Hop
 from shared.clock import Clock
 from shared.instant import MINUTE, SECOND
 from shared.log import Log, Seldom
@@ -35,6 +39,7 @@ EXPORT_EVERY_MS = 200  # a person who looks at once sees it; the SDK's 5 s is an
 EXPORT_WITHIN_S = 2  # of one export: a dead endpoint holds only the exporter's own thread
 CLOSE_WITHIN_US = SECOND  # at exit; a dead endpoint must not delay a restart
 SPANS_MAX = 2_048  # queued; an incident has some tens
+INCIDENTS_MAX = 1_000  # that we spoke of, and whose hops may still be reported
 COMPLAIN_EVERY_US = 10 * MINUTE  # about a dead endpoint
 
 _TIMEOUTS = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
@@ -45,28 +50,40 @@ class OtlpTelemetry(Telemetry):
 
     enabled = True
 
-    def __init__(
-        self, recorder: Recorder, url: str, *, environ: Mapping[str, str], clock: Clock, log: Log
+    def __init__(  # noqa: PLR0913 - where to, how much, and with what
+        self,
+        recorder: Recorder,
+        url: str,
+        *,
+        ratio: float,
+        environ: Mapping[str, str],
+        clock: Clock,
+        log: Log,
     ) -> None:
         for name in ("opentelemetry", "urllib3", "requests"):
             library = logging.getLogger(name)
             library.handlers = [_Complaints(clock, log, url)]
             library.propagate = False
         self._cluster = recorder.cluster
-        self._resource = Resource.create(
+        self._sampler = TraceIdRatioBased(ratio)
+        ours = Resource.create(
             {
                 "service.name": f"equipoise-{recorder.program}",
                 "service.namespace": recorder.cluster,
                 "service.instance.id": recorder.member,
                 "service.version": _version(),
                 "host.name": socket.gethostname(),
+                "process.pid": os.getpid(),
             }
         )
+        # OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME win.
+        self._resource = ours.merge(OTELResourceDetector().detect())
+        self._incidents: dict[str, str] = {}  # by trace id
         timeout = None if any(name in environ for name in _TIMEOUTS) else EXPORT_WITHIN_S
         self._processor = BatchSpanProcessor(
             OTLPSpanExporter(endpoint=url, timeout=timeout),
-            max_queue_size=SPANS_MAX,
-            schedule_delay_millis=EXPORT_EVERY_MS,
+            max_queue_size=None if "OTEL_BSP_MAX_QUEUE_SIZE" in environ else SPANS_MAX,
+            schedule_delay_millis=None if "OTEL_BSP_SCHEDULE_DELAY" in environ else EXPORT_EVERY_MS,
         )
 
     def traceparent_of(self, message: Message) -> str | None:
@@ -75,6 +92,11 @@ class OtlpTelemetry(Telemetry):
         if incident is None:
             return None
         trace_id = trace_id_of(self._cluster, incident)
+        if not self._is_sampled(trace_id):
+            return None
+        self._incidents[trace_id] = incident
+        if len(self._incidents) > INCIDENTS_MAX:
+            del self._incidents[next(iter(self._incidents))]
         return f"00-{trace_id}-{span_id_of(trace_id, ROOT_KEY)}-01"
 
     def record(  # noqa: PLR0913 - a span has so many parts
@@ -90,6 +112,8 @@ class OtlpTelemetry(Telemetry):
     ) -> None:
         """Record a complete span of an incident's trace; never waits."""
         trace_id = trace_id_of(self._cluster, incident)
+        if not self._is_sampled(trace_id):
+            return
         self._processor.on_end(
             ReadableSpan(
                 name,
@@ -101,6 +125,42 @@ class OtlpTelemetry(Telemetry):
                 end_time=max(begin_wall_us, end_wall_us) * NANOSECONDS_PER_US,
             )
         )
+
+    def record_hop(self, hop: Hop) -> None:
+        """Record the bus's own part in the way of something that we said of an incident."""
+        _, trace_id, parent, _ = hop.traceparent.split("-")
+        incident = self._incidents.get(trace_id)
+        if incident is None:
+            return
+        self._processor.on_end(
+            ReadableSpan(
+                f"deliver {hop.subject}",
+                context=_context(trace_id, f"hop/{hop.subject}/{hop.begin_wall_us}"),
+                parent=_context_of(trace_id, parent),
+                # The server is a service of its own; it cannot export spans itself.
+                resource=Resource.create(
+                    {
+                        "service.name": "nats",
+                        "service.namespace": self._cluster,
+                        "service.instance.id": hop.server,
+                    }
+                ),
+                attributes={
+                    "equipoise.incident": incident,
+                    "equipoise.receivers": hop.receivers,
+                    "messaging.system": "nats",
+                    "messaging.destination.name": hop.subject,
+                    "messaging.message.envelope.size": hop.size,
+                },
+                start_time=hop.begin_wall_us * NANOSECONDS_PER_US,
+                end_time=max(hop.begin_wall_us, hop.end_wall_us) * NANOSECONDS_PER_US,
+            )
+        )
+
+    def _is_sampled(self, trace_id: str) -> bool:
+        """Say whether an incident is traced: by its trace's id, so that all programs agree."""
+        decided = self._sampler.should_sample(None, int(trace_id, 16), "incident")
+        return decided.decision is not Decision.DROP
 
     async def close(self) -> None:
         """Export what is queued, if the endpoint takes it within a second."""
@@ -140,9 +200,13 @@ class _Complaints(logging.Handler):
 
 
 def _context(trace_id: str, key: str) -> SpanContext:
+    return _context_of(trace_id, span_id_of(trace_id, key))
+
+
+def _context_of(trace_id: str, span_id: str) -> SpanContext:
     return SpanContext(
         trace_id=int(trace_id, 16),
-        span_id=int(span_id_of(trace_id, key), 16),
+        span_id=int(span_id, 16),
         is_remote=False,
         trace_flags=TraceFlags(TraceFlags.SAMPLED),
     )

@@ -9,6 +9,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from shared.bus import Received
+from shared.bus.hops import Hop
 from shared.bus.nats_bus import NatsBus
 from shared.bus.stream import Stream
 from shared.bus.wire import Speaker
@@ -264,6 +265,33 @@ class TestTraps:
                 with pytest.raises(BusError, match="cannot be read"):
                     await bus.ask(wish(), timeout_us=PATIENCE_US)
             assert bus.rejected == 1
+
+        play(test)
+
+    def test_the_server_reports_its_part_in_the_way_of_a_traced_message_once(self) -> None:
+        async def test(world: NatsWorld) -> None:
+            parent = f"00-{'a' * 32}-{'b' * 16}-01"
+            clock = SystemClock()
+            hops: list[Hop] = []
+            bus = await world.join(
+                Speaker(
+                    cluster=CLUSTER,
+                    member="a",
+                    program="test",
+                    clock=clock,
+                    log=Logger(lambda _: None, clock=clock),
+                    traceparent_of=lambda message: parent if message != beat(3) else None,
+                    on_hop=hops.append,
+                )
+            )
+            heard: list[Received] = []
+            await bus.subscribe("heartbeat.*", heard.append)
+            for number in (1, 2, 3):
+                await bus.publish(beat(number))
+            await eventually(lambda: len(heard) == 3 and len(hops) > 0)
+            (hop,) = hops
+            assert (hop.traceparent, hop.subject, hop.receivers) == (parent, "heartbeat.a", 1)
+            assert hop.begin_wall_us <= hop.end_wall_us
 
         play(test)
 

@@ -4,12 +4,12 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from shared.clock import SystemClock
-from shared.errors import ConfigError
 from shared.instant import SECOND
 from shared.log import Logger
 from shared.messages.table import TABLE
@@ -41,10 +41,12 @@ def telemetry(
     return start(recorder, endpoint, environ=environ, clock=clock, log=log)
 
 
-def record(spans: Telemetry, key: str = ROOT_KEY, parent: str | None = None) -> None:
+def record(
+    spans: Telemetry, key: str = ROOT_KEY, parent: str | None = None, incident: str = "shop-a-1"
+) -> None:
     spans.record(
         name=f"the {key}",
-        incident="shop-a-1",
+        incident=incident,
         begin_wall_us=BEGAN + 7,
         end_wall_us=BEGAN + 12_345,
         parent=parent,
@@ -226,9 +228,51 @@ class TestVariables:
     def test_it_can_be_switched_off(self, value: str) -> None:
         assert not telemetry("http://127.0.0.1:1", OTEL_SDK_DISABLED=value).enabled
 
-    def test_an_endpoint_without_a_scheme_is_a_wrong_configuration(self) -> None:
-        with pytest.raises(ConfigError, match="'jaeger:4318/v1/traces'; it must begin with http"):
-            telemetry("jaeger:4318")
+    def test_what_cannot_be_done_is_said_and_the_program_goes_on_without_traces(self) -> None:
+        lines: list[str] = []
+        assert not telemetry("jaeger:4318", lines).enabled
+        assert "'jaeger:4318/v1/traces'; it must begin with http" in lines[0]
+
+    def test_batches_that_the_sdk_refuses_are_said_too(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lines: list[str] = []
+        monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100000")
+        assert not telemetry("http://127.0.0.1:1", lines).enabled
+        assert "traces_off" in lines[0]
+
+    def test_who_we_are_can_be_said_otherwise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=stage")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "guard")
+
+        async def test() -> None:
+            with OtlpReceiver() as receiver:
+                spans = telemetry(receiver.endpoint)
+                record(spans)
+                await spans.close()
+                (span,) = receiver.spans
+            assert span.resource["deployment.environment.name"] == "stage"
+            assert span.resource["service.name"] == "guard"
+            assert span.resource["service.instance.id"] == "node-a"
+
+        asyncio.run(test())
+
+    def test_an_incident_is_sampled_by_all_or_by_nobody(self) -> None:
+        async def test() -> None:
+            with OtlpReceiver() as receiver:
+                half = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+                first = telemetry(receiver.endpoint, [], **half)
+                second = telemetry(receiver.endpoint, [], "health_probe", **half)
+                for number in range(100):
+                    record(first, incident=f"I{number}")
+                    record(second, incident=f"I{number}", key="probe", parent=ROOT_KEY)
+                await first.close()
+                await second.close()
+                traces = Counter(span.trace_id for span in receiver.spans)
+            assert 20 < len(traces) < 80
+            assert set(traces.values()) == {2}
+
+        asyncio.run(test())
 
 
 class TestTrouble:
