@@ -30,6 +30,8 @@ class Program:
         """Give the beats a bus."""
         shell = await self._built.get()
         shell.say_on(base.bus)
+        if base.telemetry.enabled:
+            await shell.trace_on(base.bus, base.telemetry, base.settings.member)
         base.ready(members=len(base.settings.cluster.members), beats_as=self._boot_id)
         await base.stopping.wait()
 

@@ -22,12 +22,14 @@ from services.heartbeat.core.beats import (
 from services.heartbeat.core.datagram import Datagram, Rejection
 from services.heartbeat.core.measures import measures
 from services.heartbeat.core.readiness import readiness
-from shared.bus import Bus
+from services.heartbeat.core.silence import silence
+from shared.bus import Bus, Received
 from shared.clock import Clock
 from shared.cluster import Cluster
 from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Instant
 from shared.measures import Measure
+from shared.telemetry import Telemetry
 
 # Datagrams that may wait: 100 members beat 20 times a second, so this is a second's worth; of
 # more, the newest are dropped, which is what UDP does anyway.
@@ -51,6 +53,27 @@ class Shell:
     def say_on(self, bus: Bus) -> None:
         """Say the beats there too, from the next one on."""
         self._bus = bus
+
+    async def trace_on(self, bus: Bus, telemetry: Telemetry, member: str) -> None:
+        """Add what it did not hear to the traces of lost nodes."""
+
+        def hear(received: Received) -> None:
+            now = self._clock.now()
+            found = silence(self._state, received.message, now) if self._state else None
+            if found is None:
+                return
+            to_wall_us = self._clock.wall() - now
+            telemetry.record(
+                name=f"silence of {found.node}",
+                incident=found.incident,
+                begin_wall_us=found.begin_at + to_wall_us,
+                end_wall_us=found.end_at + to_wall_us,
+                parent="detect",
+                key=f"silence of {found.node} at {member}",
+                attributes={"equipoise.observer": member, "equipoise.node": found.node},
+            )
+
+        await bus.subscribe("incident.*", hear)
 
     def checks(self) -> tuple[Check, ...]:
         """Return whether it does its work."""
