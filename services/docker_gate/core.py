@@ -21,7 +21,7 @@ _TARGET = re.compile(
     r"(?P<version>/v1\.[0-9]{1,3})?(?P<path>/[A-Za-z0-9_./-]+)(?:\?.*)?", re.DOTALL
 )
 _LOOK = re.compile(rf"/containers/(?P<name>{NAME.pattern})/json")
-EVENTS = ("die", "health_status", "kill", "oom", "pause", "start", "unpause")
+EVENTS = ("destroy", "die", "health_status", "kill", "oom", "pause", "start", "unpause")
 # What passes of each answer: keys, and below them keys.
 Parts = Mapping[str, "Parts | None"]
 VERSION: Parts = {"Version": None, "ApiVersion": None, "MinAPIVersion": None}

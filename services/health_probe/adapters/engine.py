@@ -2,7 +2,7 @@
 
 The `docker` package waits where it is called, so it lives in two threads of its own; the loop that
 probes never waits for an engine. One thread listens: what conclusive events say is reported as soon
-as they come. The other looks: after every event, after every connection (what happened while
+as they come. The other looks: after events, after every connection (what happened while
 nobody listened is lost otherwise), and every ten seconds even so. A look reports what is true now.
 Neither thread asks for more than to read, and the engine's trouble is reported, never raised.
 """
@@ -120,7 +120,8 @@ class Engine:
         found = container.heard(action, attributes, out_of_memory=name in out_of_memory)
         if found is not None:
             self._seen(name, found)
-        self._want((name,))
+        if container.leaves_open(action, found):
+            self._want((name,))
 
     # -- looking -----------------------------------------------------------------------------------
 

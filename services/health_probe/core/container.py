@@ -25,7 +25,7 @@ from shared.frozen import replace
 from shared.messages.health import Grade, Sign
 
 # What is asked of the stream of events. Health checks alone flood it with `exec_*` otherwise.
-EVENTS = ("die", "health_status", "kill", "oom", "pause", "start", "unpause")
+EVENTS = ("destroy", "die", "health_status", "kill", "oom", "pause", "start", "unpause")
 ENDED = frozenset({"exited", "dead", "removing", "restarting", "created"})
 SIGKILL = frozenset({"9", "SIGKILL", "KILL"})  # no other signal is certain to end a process
 BY_SIGNAL = 128  # exit codes above it: ended by the signal of the rest
@@ -66,6 +66,14 @@ def heard(action: str, attributes: Mapping[str, Any], *, out_of_memory: bool) ->
     if action == "pause":
         return Container(phase=Phase.PAUSED, detail=f"{name} was paused", value="paused")
     return None
+
+
+def leaves_open(action: str, found: Container | None) -> bool:
+    """Whether one has to look after an event, too.
+
+    Not after a kill: its death is told next, and a look in between still shows it running.
+    """
+    return action != "kill" or found is None
 
 
 def seen(name: str, inspected: Mapping[str, Any]) -> Container:

@@ -6,12 +6,16 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from services.docker_gate.shell import CONNECTIONS_MAX
+from shared.instant import SECOND
+from tests.eventually import eventually
 from tests.fakes.fake_engine import SECRET, FakeEngine, fake_engine
-from tests.integration.docker.gates import gate
+from tests.integration.docker.gates import HOSTILE, REFUSALS, gate, get, hostile, said
 from tests.integration.docker.grounds import NAME, OTHER, WITHIN_S, listening
 
 
@@ -29,25 +33,6 @@ def place(engine: FakeEngine, tmp_path: Path) -> Iterator[Path]:
         yield found
 
 
-def said(place: Path, words: bytes) -> bytes:
-    """Return all that comes back for some bytes."""
-    with sockets.socket(sockets.AF_UNIX) as client:
-        client.settimeout(WITHIN_S)
-        client.connect(str(place))
-        client.sendall(words)
-        answer = b""
-        try:
-            while part := client.recv(65_536):
-                answer += part
-        except ConnectionResetError:
-            pass  # it did not read what came after
-        return answer
-
-
-def get(target: str) -> bytes:
-    return f"GET {target} HTTP/1.1\r\nHost: docker\r\n\r\n".encode()
-
-
 def test_a_look_passes_and_tells_no_secret(engine: FakeEngine, place: Path) -> None:
     answer = said(place, get(f"/v1.45/containers/{NAME}/json"))
     assert answer.startswith(b"HTTP/1.1 200")
@@ -56,35 +41,9 @@ def test_a_look_passes_and_tells_no_secret(engine: FakeEngine, place: Path) -> N
     assert engine.asked == [("GET", f"/v1.45/containers/{NAME}/json")]
 
 
-HOSTILE = {
-    "a kill": b"POST /v1.45/containers/%s/kill HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-    "another container": get(f"/containers/{OTHER}/json"),
-    "its logs": b"GET /containers/%s/logs?stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "its files": b"GET /containers/%s/archive?path=/ HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a program in it": b"POST /containers/%s/exec HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
-    "a way around": b"GET /containers/%s/../x/json HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an encoded way around": b"GET /containers/%s/%%2e%%2e/x/json HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a whole address": b"GET http://docker/containers/%s/json HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an upgrade": b"GET /containers/%s/json HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n"
-    b"Connection: upgrade\r\n\r\n",
-    "a body that hides a request": b"GET /_ping HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\n"
-    b"POST /containers/%s/kill HTTP/1.1\r\nHost: x\r\n\r\n",
-    "two lengths": b"GET /_ping HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n"
-    b"POST /containers/%s/kill HTTP/1.1\r\n\r\n",
-    "length and chunks": b"GET /_ping HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nPOST /containers/%s/kill HTTP/1.1\r\n\r\n",
-    "a header in the target": b"GET /_ping\r\nX: y HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a null byte": b"GET /containers/%s\0/json HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "endless headers": b"GET /_ping HTTP/1.1\r\nX: " + b"x" * 100_000,
-}
-
-
 @pytest.mark.parametrize("what", HOSTILE)
 def test_nothing_else_reaches_the_engine(what: str, engine: FakeEngine, place: Path) -> None:
-    words = HOSTILE[what].replace(b"%s", NAME.encode()).replace(b"%%", b"%")
-    answer = said(place, words)
-    assert answer[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 405", b"HTTP/1.1 431")
+    assert said(place, hostile(what))[:12] in REFUSALS
     assert engine.asked == []
     assert said(place, get("/_ping")).endswith(b"OK")  # and it goes on
 
@@ -147,3 +106,25 @@ def test_a_name_that_is_none_is_refused_at_the_start(name: str, tmp_path: Path) 
     )
     assert ended.returncode == 2
     assert b"--container must be the whole name of a container" in ended.stderr
+
+
+def test_who_says_nothing_is_hung_up_on_and_the_next_is_served(place: Path) -> None:
+    with ExitStack() as mute:
+        for number in range(3 * CONNECTIONS_MAX):
+            client = mute.enter_context(sockets.socket(sockets.AF_UNIX))
+            client.settimeout(WITHIN_S)
+            client.connect(str(place))
+            with suppress(OSError):  # those beyond the limit are not listened to
+                client.sendall(b"GET /_ping HTTP/1.1\r\nX: " + b"x" * number)
+
+        async def served() -> None:
+            await eventually(lambda: _pings(place), within_us=WITHIN_S * SECOND)
+
+        asyncio.run(served())
+
+
+def _pings(place: Path) -> bool:
+    try:
+        return said(place, get("/_ping")).endswith(b"OK")
+    except OSError:
+        return False

@@ -277,3 +277,17 @@ def test_a_container_that_ran_out_of_memory_says_so() -> None:
     found = container.seen("shop", ended.inspected())
     expected = "container shop is exited after it ran out of memory, exit code 137 (SIGKILL)"
     assert found.detail == expected
+
+
+def test_after_a_kill_its_death_is_waited_for() -> None:
+    found = container.heard("kill", {"name": "shop", "signal": "9"}, out_of_memory=False)
+    assert not container.leaves_open("kill", found)  # a look would still show it running
+
+
+@pytest.mark.parametrize(
+    ("action", "attributes"),
+    [("kill", {"signal": "15"}), ("die", {"exitCode": "137"}), ("pause", {}), ("start", {})],
+)
+def test_after_every_other_event_it_is_looked_at(action: str, attributes: dict[str, str]) -> None:
+    found = container.heard(action, {"name": "shop", **attributes}, out_of_memory=False)
+    assert container.leaves_open(action, found)
