@@ -139,13 +139,14 @@ class ControlServer:
         address, port = wish["address"], int(wish["port"])
         try:
             async with asyncio.timeout(GET_WITHIN_S):
-                first = await _first_line(address, port, wish["path"])
+                first = await first_line(address, port, wish["path"])
         except TimeoutError:
             raise MachineError(f"{address}:{port} took over {GET_WITHIN_S:g} s") from None
         return {"status": int(first.split()[1])}
 
 
-async def _first_line(address: str, port: int, path: str) -> bytes:
+async def first_line(address: str, port: int, path: str) -> bytes:
+    """Ask over HTTP; return how the answer begins."""
     reader, writer = await asyncio.open_connection(address, port)
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nhost: drill\r\n\r\n".encode())
@@ -176,7 +177,12 @@ def _sights(answer: Mapping[str, Any]) -> dict[str, Sight]:
 class ControlClient:
     """The other end of the control socket, for programs that do several things at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    wires: Sequence[Wire] = tuple(Wire)  # a member may be on each of them
+
+    def __init__(
+        self, path: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._path = path
         self._reader = reader
         self._writer = writer
         self._turn = asyncio.Lock()  # answers come in the order of the questions
@@ -184,7 +190,7 @@ class ControlClient:
     @classmethod
     async def connect(cls, path: Path) -> Self:
         """Reach a sandbox."""
-        return cls(*await asyncio.open_unix_connection(path, limit=LINE_MAX))
+        return cls(path, *await asyncio.open_unix_connection(path, limit=LINE_MAX))
 
     def close(self) -> None:
         """Hang up."""
@@ -212,10 +218,36 @@ class ControlClient:
         """Wait until programs (all, if none is named) are ready."""
         await self.ask("ready", within_us=within_us, programs=list(programs))
 
-    async def run(self, member: str, command: Sequence[str]) -> str:
-        """Run a command in a member's namespace; return its output."""
-        answer = await self.ask("run", member=member, command=list(command), within_us=5 * SECOND)
-        return str(answer["out"])
+    async def hold(self, program: str) -> None:
+        """Do not start a program again once it has died."""
+        await self.ask("hold", program=program)
+
+    async def release(self, program: str) -> None:
+        """Start a held program again."""
+        await self.ask("release", program=program)
+
+    async def processes(self, program: str) -> frozenset[str]:
+        """Return the process of a program, and its children's."""
+        pid = (await self.programs())[program].pid
+        member = program.partition("/")[0]
+        command = ["cat", f"/proc/{pid}/task/{pid}/children"]
+        answer = await self.ask("run", member=member, command=command, within_us=5 * SECOND)
+        return frozenset([str(pid), *str(answer["out"]).split()])
+
+    async def beside(
+        self, member: str, command: Sequence[str], within_us: Duration
+    ) -> tuple[int, str]:
+        """Run a command in a member's namespace, on a line of its own: others may ask meanwhile.
+
+        Return its code and its complaints.
+        """
+        other = await self.connect(self._path)
+        try:
+            wish = {"member": member, "command": list(command), "within_us": within_us}
+            answer = await other.ask("run", **wish)
+        finally:
+            other.close()
+        return answer["code"], answer["err"]
 
     async def link(self, member: str, *, up: bool, wires: Sequence[Wire] = ()) -> Span:
         """Take a member's cables away (all, if no network is named), or put them back."""

@@ -31,7 +31,7 @@ from services.sandbox import cuts, netlink
 from services.sandbox.cuts import Way
 from services.sandbox.namespaces import frames, opened
 from services.sandbox.netlink import Netlink
-from services.sandbox.network import Network, Port, Wire, hardware
+from services.sandbox.network import Network, Port, Wire, hardware, packed
 from services.sandbox.supervisor import Supervisor
 from shared.clock import Clock
 from shared.errors import MachineError
@@ -197,9 +197,10 @@ class Faults:
                 )
                 for port in (here, there)
             ]
+            one, two = (packed(hardware(port.address)) for port in (here, there))
             found = Reach(
-                there=await self._passes(ends[0], here, ends[1], there),
-                back=await self._passes(ends[1], there, ends[0], here),
+                there=await passes(ends[0], one, ends[1], two, self.clock),
+                back=await passes(ends[1], two, ends[0], one, self.clock),
             )
         return asdict(found)
 
@@ -209,25 +210,21 @@ class Faults:
                 return port
         raise MachineError(f"{member} is not on the network of the {wire}")
 
-    async def _passes(
-        self, sender: socket.socket, begin: Port, receiver: socket.socket, end: Port
-    ) -> bool:
-        """Send a frame that nobody else sends, and look whether it arrives."""
-        secret = os.urandom(16)
-        parts = (_hardware_bytes(end), _hardware_bytes(begin), TRIAL_KIND.to_bytes(2, "big"))
-        with suppress(OSError):  # a cable without carrier takes nothing
-            sender.send(b"".join(parts) + secret)
-        give_up_at = self.clock.now() + TRIAL_WITHIN_US
-        while self.clock.now() < give_up_at:
-            with suppress(BlockingIOError):
-                if secret in receiver.recv(netlink.RECEIVE_MAX):
-                    return True
-            await self.clock.sleep(TRIAL_EVERY_US)
-        return False
 
-
-def _hardware_bytes(port: Port) -> bytes:
-    return bytes.fromhex(hardware(port.address).replace(":", ""))
+async def passes(
+    sender: socket.socket, begin: bytes, receiver: socket.socket, end: bytes, clock: Clock
+) -> bool:
+    """Send a frame that nobody else sends to a hardware address; return whether it arrives."""
+    secret = os.urandom(16)
+    with suppress(OSError):  # a cable without carrier takes nothing
+        sender.send(end + begin + TRIAL_KIND.to_bytes(2, "big") + secret)
+    give_up_at = clock.now() + TRIAL_WITHIN_US
+    while clock.now() < give_up_at:
+        with suppress(BlockingIOError):
+            if secret in receiver.recv(netlink.RECEIVE_MAX):
+                return True
+        await clock.sleep(TRIAL_EVERY_US)
+    return False
 
 
 def set_link(name: str, *, up: bool) -> None:

@@ -115,7 +115,7 @@ def observer_plan(orders: Orders, network: Network) -> dict[str, object]:
     found = vips(orders.nodes, ipv6=orders.options.ipv6)
     return {
         "nodes": {node: network.holder(node) for node in orders.nodes},
-        "client": network.holder(CLIENT),
+        "wire": {"holder": network.holder(CLIENT)},
         "vips": {name: vip.address for name, vip in found.items()},
         "hardware": {hardware(near[node]): node for node in orders.nodes},
     }

@@ -87,6 +87,11 @@ def hardware(address: str) -> str:
     return ":".join(["02", "00", *(f"{int(part):02x}" for part in address.split("."))])
 
 
+def packed(hardware_address: str) -> bytes:
+    """Return a hardware address as bytes."""
+    return bytes.fromhex(hardware_address.replace(":", ""))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A member's place on a network: two ends of one cable."""
@@ -224,9 +229,9 @@ class Network:
 ASKERS = 16  # addresses that the observer asks from, in turn: an answer tells which question it is
 
 
-def asker(number: int) -> str:
+def asker(number: int, prefix: str = Wire.CLIENTS.prefix) -> str:
     """Return the address that the observer asks a question from; nobody has it."""
-    return f"{Wire.CLIENTS.prefix}.{240 - ASKERS + number % ASKERS}"
+    return f"{prefix}.{240 - ASKERS + number % ASKERS}"
 
 
 def vips(nodes: Sequence[str], *, ipv6: bool = False) -> Mapping[str, "Vip"]:

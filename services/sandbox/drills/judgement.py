@@ -110,15 +110,15 @@ def losses(summary: Summary, audit: OrdersAudit, excused: int = 0) -> list[str]:
     return found
 
 
-def too_dark(toll: Toll, watched: Watched | None) -> list[str]:
+def too_dark(toll: Toll, watched: Watched | None, at_most_us: Duration) -> list[str]:
     """Say which VIPs answered nobody for longer than any failure must take."""
     if watched is None or toll is Toll.NOTHING:
         return []
     return [
         f"{vip} answered nobody for {longest_us / MILLISECOND:.0f} ms; "
-        f"at most {DARK_MAX_US / MILLISECOND:.0f} ms were to be expected"
+        f"at most {at_most_us / MILLISECOND:.0f} ms were to be expected"
         for vip, spans in watched.dark.items()
-        if (longest_us := max((span.length_us for span in spans), default=0)) > DARK_MAX_US
+        if (longest_us := max((span.length_us for span in spans), default=0)) > at_most_us
     ]
 
 

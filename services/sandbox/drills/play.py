@@ -221,6 +221,7 @@ class Play:
                 restored=restored,
                 findings=tuple(self.findings),
                 toll=self.drill.toll,
+                dark_max_us=self.drill.dark_max_us,
                 excused=excuse.excused(records),
                 after_heal=stretch(times.healed_at, end_at),
                 steps=tuple(stretch(x.begin_at, x.end_at, x.program) for x in times.steps),

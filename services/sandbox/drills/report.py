@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Literal, Self, TypedDict
 
 from services.sandbox.audit import OrdersAudit, Summary, summarise, within
 from services.sandbox.drills.figures import figures
-from services.sandbox.drills.judgement import Toll, doubts, losses, too_dark
-from services.sandbox.drills.names import Name
+from services.sandbox.drills.judgement import DARK_MAX_US, Toll, doubts, losses, too_dark
 from services.sandbox.observers.judging import Span, Watched
 from services.sandbox.records import Record
 from shared.api import IncidentView, PhaseView
@@ -112,7 +112,7 @@ class Report(TypedDict):
 class Seen:
     """What was observed of one play."""
 
-    drill: Name
+    drill: StrEnum
     target: str
     begin_wall_us: int
     incident: IncidentView | None
@@ -122,6 +122,7 @@ class Seen:
     restored: bool
     findings: tuple[str, ...]
     toll: Toll = Toll.NOTHING
+    dark_max_us: Duration = DARK_MAX_US
     excused: int = 0
     after_heal: "Stretch | None" = None
     steps: "tuple[Stretch, ...]" = ()
@@ -165,7 +166,12 @@ def result(seen: Seen) -> DrillResult:
     incident = seen.incident
     watched = seen.watched
     lost = losses(seen.summary, seen.audit, seen.excused)
-    findings = [*seen.findings, *lost, *too_dark(seen.toll, watched), *doubts(watched)]
+    findings = [
+        *seen.findings,
+        *lost,
+        *too_dark(seen.toll, watched, seen.dark_max_us),
+        *doubts(watched),
+    ]
     return DrillResult(
         drill=seen.drill.value,
         target=seen.target,

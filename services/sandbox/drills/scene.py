@@ -1,27 +1,33 @@
-"""What a drill acts on and sees: a running sandbox, from outside.
+"""What a drill acts on and sees: a running cluster, from outside.
+
+A sandbox, or any other cluster whose programs and networks somebody can act on (`Control`).
 
 Everything here is a question or a wish; what answers mean is `judgement`'s.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from services.sandbox import configuration
 from services.sandbox.audit import OrdersAudit, audit_orders
 from services.sandbox.control import SOCKET, ControlClient
+from services.sandbox.cuts import Way
 from services.sandbox.drills import balancers
 from services.sandbox.drills.balancers import Weights
 from services.sandbox.drills.console import Console
 from services.sandbox.errors import DrillError
-from services.sandbox.network import WITNESS
+from services.sandbox.faults import Condition, Reach, Span
+from services.sandbox.network import WITNESS, Wire
 from services.sandbox.observers.judging import Watched, Window, judge, moves
 from services.sandbox.observers.observations import Asked, Observation, Reader
 from services.sandbox.parts import OBSERVATIONS, RECORDS, read_journals
 from services.sandbox.records import Record, RecordReader
+from services.sandbox.supervisor import Injection, Sight
 from shared.clock import Clock
 from shared.cluster import Cluster
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
@@ -148,17 +154,71 @@ def _seen_at(observation: Observation) -> Instant:
     return observation.at if isinstance(observation, Asked) else observation.begin_at
 
 
+class Control(Protocol):
+    """What is done to a cluster's programs and members from outside, and what is asked of them.
+
+    A program is MEMBER/PROGRAM; what each verb means in full is in `services.sandbox.control`.
+    """
+
+    wires: Sequence[Wire]  # the networks that its members are on
+
+    async def programs(self) -> Mapping[str, Sight]:
+        """Return how all programs stand, by name."""
+
+    async def processes(self, program: str) -> frozenset[str]:
+        """Return the processes of a program, by id."""
+
+    async def send(self, program: str, name: str, *, everyone: bool = False) -> Injection:
+        """Send a signal, such as `KILL`; with `everyone` to the program's children as well."""
+
+    async def hold(self, program: str) -> None:
+        """Do not start a program again once it has died."""
+
+    async def release(self, program: str) -> None:
+        """Start a held program again."""
+
+    async def until_ready(self, within_us: Duration, programs: Sequence[str] = ()) -> None:
+        """Wait until programs (all, if none is named) are ready; else raise `MachineError`."""
+
+    async def beside(
+        self, member: str, command: Sequence[str], within_us: Duration
+    ) -> tuple[int, str]:
+        """Run a command in a member's network, while others ask; its code and complaints."""
+
+    async def link(self, member: str, *, up: bool, wires: Sequence[Wire] = ()) -> Span:
+        """Take a member's cables away (all, if no network is named), or put them back."""
+
+    async def cut(self, member: str, way: Way, wires: Sequence[Wire] = ()) -> Span:
+        """Drop silently what comes into a member, goes out of it, or both."""
+
+    async def do(self, verb: str, member: str) -> Span:
+        """Heal, freeze, thaw, kill or revive a whole member."""
+
+    async def condition(self, member: str) -> Condition:
+        """Return how a member is, by the kernel's word."""
+
+    async def reach(self, member: str, other: str, wire: Wire) -> Reach:
+        """Send a frame there and back."""
+
+    async def status_of(self, address: str, port: int, path: str) -> int | None:
+        """Ask an instance over HTTP; None when it does not answer."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A running sandbox."""
+    """A running cluster."""
 
-    folder: Path
-    control: ControlClient
+    folder: Path  # with a folder a node that has its sockets, and the client's plan
+    control: Control
     console: Console
     clients: Clients
     observers: Observers
     cluster: Cluster
     clock: Clock
+    journals: Callable[[], Mapping[str, list[str]]]  # what was done, by instance
 
     @classmethod
     async def open(cls, folder: Path, clock: Clock) -> Self:
@@ -178,6 +238,7 @@ class Scene:
             ),
             cluster=report.settings.cluster,
             clock=clock,
+            journals=partial(read_journals, folder),
         )
 
     def close(self) -> None:
@@ -205,7 +266,7 @@ class Scene:
 
     def audit(self, records: list[Record], begin_at: Instant) -> OrdersAudit:
         """Audit the POSTs that were due since an instant."""
-        return audit_orders(records, recent(read_journals(self.folder), begin_at))
+        return audit_orders(records, recent(self.journals(), begin_at))
 
     async def until_instant(self, instant: Instant) -> None:
         """Wait until an instant; no time if it is over."""

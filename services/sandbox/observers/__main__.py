@@ -1,4 +1,8 @@
-"""Observes who holds the virtual IPs, until told to stop."""
+"""Observes who holds the virtual IPs, until told to stop.
+
+The plan is a file: {"nodes": {NAME: PID}, "vips": {NAME: ADDRESS}, "hardware": {HARDWARE ADDRESS:
+NODE}, "wire": {"holder": PID, …}}, where a process holds each namespace. SIGHUP: it has changed.
+"""
 
 import argparse
 import json
@@ -15,7 +19,7 @@ from pathlib import Path
 from services.sandbox.netlink import Netlink
 from services.sandbox.observers.guards import NodeEye
 from services.sandbox.observers.observations import Look, Writer
-from services.sandbox.observers.wire import WireEye
+from services.sandbox.observers.wire import Place, WireEye
 from shared.clock import Clock, SystemClock
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
@@ -30,11 +34,14 @@ URGENT = -10  # of priorities: who observes must not be the first to starve; roo
 class Observer:
     """All eyes, and when each has its turn."""
 
-    eyes: Sequence[NodeEye]
-    wire: WireEye
+    plan: Path
     writer: Writer
     clock: Clock
     stopping: bool = False
+    changed: bool = False  # what the plan says
+    _eyes: dict[str, tuple[int, NodeEye]] = field(default_factory=dict)
+    _wire: tuple[Place, WireEye] | None = None
+    _poll: select.epoll = field(default_factory=select.epoll)
     _look_at: Instant = 0
     _ask_at: Instant = 0
     _flush_at: Instant = 0
@@ -43,23 +50,52 @@ class Observer:
 
     def run(self) -> None:
         """Observe until told to stop."""
-        poll = select.epoll()
-        for eye in self.eyes:
-            for sign in eye.signs:
-                self._signs[sign.fileno()] = eye, sign
-        self._frames = {each.fileno(): each for each in self.wire.sockets}
-        for descriptor in (*self._signs, *self._frames):
-            poll.register(descriptor, select.EPOLLIN)
         while not self.stopping:
+            if self.changed:
+                self.changed = False
+                self.open()
             next_at = min(self._look_at, self._ask_at, self._flush_at)
             wait_us = max(next_at - self.clock.now(), 0)
-            self._turn([descriptor for descriptor, _ in poll.poll(wait_us / SECOND)])
+            self._turn([descriptor for descriptor, _ in self._poll.poll(wait_us / SECOND)])
         self.writer.flush()
 
+    def open(self) -> None:
+        """Open the eyes that the plan wants; those that it wants no more are closed."""
+        plan = json.loads(self.plan.read_bytes())
+        for node, holder in plan["nodes"].items():
+            before = self._eyes.get(node)
+            if before is None or before[0] != holder:
+                with suppress(OSError):  # it is gone again: who is there next is said next
+                    eye = NodeEye.open(node, holder, plan["vips"], self.clock)
+                    self._eyes[node] = holder, eye
+                    if before is not None:
+                        before[1].close()
+        place = Place(**plan["wire"])
+        if self._wire is None or self._wire[0] != place:
+            before_wire, self._wire = self._wire, (place, WireEye(place, plan["vips"], self.clock))
+            if before_wire is not None:
+                before_wire[1].close()
+        self._wire[1].knows(plan["hardware"])
+        self._attend()
+
+    def _attend(self) -> None:
+        """Wait for the signs of all eyes, and of no others."""
+        assert self._wire is not None
+        self._poll.close()
+        self._poll = select.epoll()
+        self._signs = {
+            sign.fileno(): (eye, sign) for _, eye in self._eyes.values() for sign in eye.signs
+        }
+        self._frames = {each.fileno(): each for each in self._wire[1].sockets}
+        for descriptor in (*self._signs, *self._frames):
+            self._poll.register(descriptor, select.EPOLLIN)
+
     def _turn(self, ready: Sequence[int]) -> None:
+        assert self._wire is not None
+        _, wire = self._wire
         for descriptor in ready:
             if descriptor in self._frames:
-                self.wire.hear(self._frames[descriptor])
+                wire.hear(self._frames[descriptor])
             else:
                 eye, sign = self._signs[descriptor]
                 if eye.heed(sign):
@@ -69,18 +105,18 @@ class Observer:
             stares = self._look()
             self._look_at = now + (STARE_EVERY_US if stares else LOOK_EVERY_US)
         if now >= self._ask_at:
-            self.wire.ask()
+            wire.ask()
             # The next one is due by the schedule, unless we slept through it.
             self._ask_at = max(self._ask_at + ASK_EVERY_US, now + ASK_EVERY_US // 2)
         if now >= self._flush_at:
-            for asked in self.wire.closed():
+            for asked in wire.closed():
                 self.writer.add(asked)
             self.writer.flush()
             self._flush_at = now + FLUSH_EVERY_US
 
     def _look(self) -> bool:
         """Look at every node; return whether two seem to hold the same VIP."""
-        looks = [eye.look() for eye in self.eyes]
+        looks = [eye.look() for _, eye in self._eyes.values()]
         for look in looks:
             self.writer.add(look)
         return suspicious(looks)
@@ -93,37 +129,28 @@ def suspicious(looks: Sequence[Look]) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the observers.
-
-    Their plan is a file: {"nodes": {NAME: PID}, "client": PID, "vips": {NAME: ADDRESS},
-    "hardware": {HARDWARE ADDRESS: NODE}}, where a process holds each namespace.
-    """
+    """Run the observers."""
     parser = argparse.ArgumentParser(prog="observers", allow_abbrev=False)
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--observations", type=Path, required=True)
     options = parser.parse_args(arguments)
-    plan = json.loads(options.plan.read_bytes())
     clock = SystemClock()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, URGENT)
-    wire = WireEye(plan["client"], plan["vips"], clock)
-    wire.knows(plan["hardware"])
-    observer = Observer(
-        eyes=[
-            NodeEye.open(node, holder, plan["vips"], clock)
-            for node, holder in plan["nodes"].items()
-        ],
-        wire=wire,
-        writer=Writer(options.observations),
-        clock=clock,
-    )
+    observer = Observer(plan=options.plan, writer=Writer(options.observations), clock=clock)
 
     def stop(number: int, where: object) -> None:
         del number, where
         observer.stopping = True
 
+    def look_again(number: int, where: object) -> None:
+        del number, where
+        observer.changed = True
+
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, stop)
+    signal.signal(signal.SIGHUP, look_again)
+    observer.open()
     print(json.dumps({"event": "ready"}), flush=True)
     observer.run()
     return 0

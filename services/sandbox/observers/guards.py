@@ -71,6 +71,11 @@ class NodeEye:
         """What becomes readable when something may have changed."""
         return self.guard_events, self.address_events
 
+    def close(self) -> None:
+        """Close it."""
+        for each in (self.guard, self.links, self.guard_events, self.address_events):
+            each.close()
+
     def heed(self, sign: Netlink) -> bool:
         """Read what the kernel tells; return whether it is worth a look."""
         try:

@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from services.sandbox.namespaces import frames
-from services.sandbox.network import ASKERS, PREFIX_6, PROBE, asker, hardware
+from services.sandbox.network import ASKERS, PREFIX_6, PROBE, Wire, asker, hardware, packed
 from services.sandbox.observers.observations import Asked
 from shared.clock import Clock
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
@@ -46,16 +46,25 @@ class Reply(NamedTuple):
     hardware: str  # who says that he has it
 
 
-def packed(hardware_address: str) -> bytes:
-    """Return a hardware address as bytes."""
-    return bytes.fromhex(hardware_address.replace(":", ""))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the wire is asked: a port in a process's namespace, and what addresses are free."""
+
+    holder: int
+    interface: str = PROBE
+    prefix: str = Wire.CLIENTS.prefix  # the first three parts of the addresses that ask
+
+    @property
+    def ours(self) -> str:
+        """The hardware address of the port."""
+        return hardware(asker(0, self.prefix))
 
 
-def question(address: str, number: int, ours: bytes) -> bytes:
-    """Return the frame that asks who has an address."""
+def question(address: str, source: str, ours: bytes) -> bytes:
+    """Return the frame that asks, from an address, who has another."""
     target = ip_address(address)
     if isinstance(target, IPv6Address):
-        return _solicitation(target, asker_6(number), ours)
+        return _solicitation(target, IPv6Address(source), ours)
     arp = ARP_PACKET.pack(
         1,
         0x0800,
@@ -63,7 +72,7 @@ def question(address: str, number: int, ours: bytes) -> bytes:
         4,
         ARP_REQUEST,
         ours,
-        ip_address(asker(number)).packed,
+        ip_address(source).packed,
         bytes(6),
         target.packed,
     )
@@ -137,16 +146,18 @@ class Open:
 class WireEye:
     """Asks for all VIPs, and collects the answers."""
 
-    def __init__(self, holder: int, vips: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, place: Place, vips: Mapping[str, str], clock: Clock) -> None:
+        self._place = place
         self._vips = {address: name for name, address in vips.items()}
         self._clock = clock
-        self._ours = packed(hardware(asker(0)))
+        self._ours = packed(place.ours)
         self._nodes: dict[str, str] = {}
         self._number = 0
         self._open: deque[Open] = deque()
         self._awaited: dict[tuple[str, str], Open] = {}
         self._by_kind = {
-            kind: frames(holder, PROBE, kind) for kind in {_kind(each) for each in self._vips}
+            kind: frames(place.holder, place.interface, kind)
+            for kind in {_kind(each) for each in self._vips}
         }
         for each in self.sockets:
             each.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -160,16 +171,23 @@ class WireEye:
         """Be told the nodes' names, by hardware address."""
         self._nodes = dict(nodes)
 
+    def close(self) -> None:
+        """Close it."""
+        for each in self.sockets:
+            each.close()
+
     def ask(self) -> None:
         """Ask for every VIP once."""
         for address, name in self._vips.items():
             asked = Open(vip=name, at=self._clock.now())
             self._open.append(asked)
-            six = _kind(address) == IPV6
-            source = asker_6(self._number) if six else asker(self._number)
-            self._awaited[address, str(source)] = asked
+            kind = _kind(address)
+            source = asker(self._number, self._place.prefix)
+            if kind == IPV6:
+                source = str(asker_6(self._number))
+            self._awaited[address, source] = asked
             with suppress(OSError):  # a network that is gone answers nothing, and is dark
-                self._by_kind[_kind(address)].send(question(address, self._number, self._ours))
+                self._by_kind[kind].send(question(address, source, self._ours))
         self._number = (self._number + 1) % ASKERS
 
     def hear(self, eye: socket.socket) -> None:

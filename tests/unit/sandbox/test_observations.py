@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.network import asker, hardware
+from services.sandbox.network import asker, hardware, packed
 from services.sandbox.observers.observations import (
     Asked,
     Look,
@@ -14,7 +14,7 @@ from services.sandbox.observers.observations import (
     decode,
     encode,
 )
-from services.sandbox.observers.wire import asker_6, checksum, packed, question, read
+from services.sandbox.observers.wire import asker_6, checksum, question, read
 from shared.errors import StateError
 
 LOOK = Look(
@@ -88,7 +88,7 @@ def arp_answer(frame: bytes) -> bytes:
 
 
 def test_an_arp_question_is_asked_of_everybody_and_its_answer_tells_which_it_is() -> None:
-    frame = question("10.78.0.201", 3, OURS)
+    frame = question("10.78.0.201", asker(3), OURS)
     assert frame[:6] == b"\xff" * 6
     assert len(frame) == 14 + 28
     reply = read(arp_answer(frame))
@@ -97,7 +97,7 @@ def test_an_arp_question_is_asked_of_everybody_and_its_answer_tells_which_it_is(
 
 
 def test_a_solicitation_is_whole_and_its_answer_tells_which_it_is() -> None:
-    frame = question("fd78::201", 3, OURS)
+    frame = question("fd78::201", str(asker_6(3)), OURS)
     assert frame[:6] == bytes.fromhex("3333ff000201")
     source, group, body = frame[22:38], frame[38:54], frame[54:]
     pseudo = source + group + len(body).to_bytes(4, "big") + (58).to_bytes(4, "big")
@@ -111,7 +111,12 @@ def test_a_solicitation_is_whole_and_its_answer_tells_which_it_is() -> None:
 
 @pytest.mark.parametrize(
     "frame",
-    [b"", b"\0" * 14, question("10.78.0.201", 0, OURS), question("fd78::201", 0, OURS)],
+    [
+        b"",
+        b"\0" * 14,
+        question("10.78.0.201", asker(0), OURS),
+        question("fd78::201", str(asker_6(0)), OURS),
+    ],
 )
 def test_other_frames_are_no_answers(frame: bytes) -> None:
     assert read(frame) is None

@@ -69,8 +69,8 @@ class KillBalancer(_Balancer):
     async def inject(self, scene: Scene, aim: Aim) -> Injected:
         """Kill it."""
         before = await scene.control.programs()
-        pids = await _processes(scene, aim, before[_program(aim)].pid)
-        await scene.control.ask("hold", program=_program(aim))
+        pids = await scene.control.processes(_program(aim))
+        await scene.control.hold(_program(aim))
         sent = await scene.control.send(_program(aim), "KILL", everyone=True)
         return made(scene, before, killed=(sent,), begin_at=sent.begin_at, pids=pids)
 
@@ -92,7 +92,7 @@ class KillBalancer(_Balancer):
 
     async def heal(self, scene: Scene, aim: Aim) -> None:
         """Let it be started again."""
-        await scene.control.ask("release", program=_program(aim))
+        await scene.control.release(_program(aim))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class HangBalancer(_Balancer):
     async def inject(self, scene: Scene, aim: Aim) -> Injected:
         """Stop it."""
         before = await scene.control.programs()
-        pids = await _processes(scene, aim, before[_program(aim)].pid)
+        pids = await scene.control.processes(_program(aim))
         sent = await scene.control.send(_program(aim), "STOP", everyone=True)
         return made(scene, before, begin_at=sent.begin_at, pids=pids)
 
@@ -134,12 +134,6 @@ class HangBalancer(_Balancer):
 
 def _program(aim: Aim) -> str:
     return f"{aim.node}/haproxy"
-
-
-async def _processes(scene: Scene, aim: Aim, master: int | None) -> frozenset[str]:
-    """Return a master's process and its workers'."""
-    workers = await scene.control.run(aim.node, ["cat", f"/proc/{master}/task/{master}/children"])
-    return frozenset([str(master), *workers.split()])
 
 
 async def _answers(scene: Scene, aim: Aim) -> dict[str, int | None]:

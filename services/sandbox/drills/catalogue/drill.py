@@ -4,10 +4,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 
-from services.sandbox.drills.judgement import Toll
-from services.sandbox.drills.names import Name
+from services.sandbox.drills.judgement import DARK_MAX_US, Toll
 from services.sandbox.drills.scene import Scene
 from services.sandbox.sitting import Seat
 from services.sandbox.supervisor import Injection, Sight
@@ -68,10 +68,11 @@ class Step:
 class Drill(ABC):
     """One kind of fault."""
 
-    name: Name
+    name: StrEnum
     planned = False  # a person asks for it, so it is no failure
     opens_incident = True  # Equipoise must make one of it, of this very target
     toll = Toll.NOTHING
+    dark_max_us: Duration = DARK_MAX_US
     hold_us: Duration = 0  # how long the fault lasts beyond what Equipoise needs to handle it
     lasts_us: Duration = 0  # how long it lasts at least, counted from its beginning
     proof_us: Duration = 0  # of that, what is left to prove that it is in force

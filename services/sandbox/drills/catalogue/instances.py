@@ -78,7 +78,7 @@ class Kill(Drill):
         victims = [aim.program, *([aim.also] if aim.also else [])]
         before = await scene.control.programs()
         if aim.also:
-            await scene.control.ask("hold", program=aim.program)
+            await scene.control.hold(aim.program)
         if self.name is Name.KILL_ARBITER_MEANWHILE:
             victims.reverse()
         killed = tuple([await scene.control.send(victim, "KILL") for victim in victims])
@@ -106,7 +106,7 @@ class Kill(Drill):
     async def heal(self, scene: Scene, aim: Aim) -> None:
         """Let it be started again."""
         if aim.also:
-            await scene.control.ask("release", program=aim.program)
+            await scene.control.release(aim.program)
 
     async def unhealed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
         """Look whether all that was killed runs again, by another process."""
@@ -153,13 +153,12 @@ class Hang(Drill):
 
     async def missed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
         """Ask the kernel whether its process is stopped."""
-        pid = injected.before[aim.program].pid
-        stat = await scene.control.run(aim.node, ["cat", f"/proc/{pid}/stat"])
-        state = stat.rpartition(") ")[2][:1]
+        pid = str(injected.before[aim.program].pid)
+        state = (await scene.control.condition(aim.node)).processes.get(pid)
         if state == "T":
             return []
-        after = (await scene.control.programs())[aim.program]
-        if after.pid != pid:
+        if state is None:
+            after = (await scene.control.programs())[aim.program]
             return [f"{aim.program} ended meanwhile with exit code {after.exit_code}"]
         return [f"{aim.program} is in state {state!r}, not stopped"]
 

@@ -32,7 +32,7 @@ OTHER = {Wire.CLUSTER: WITNESS, Wire.CLIENTS: CLIENT}  # who is there beside the
 
 
 @dataclass(frozen=True)
-class _Loss(Drill):
+class Loss(Drill):
     """What all have in common: a node is hit, and must be there again as it was."""
 
     toll: Toll = Toll.TAKEOVER
@@ -50,7 +50,9 @@ class _Loss(Drill):
             await scene.control.until_ready(RESTART_WITHIN_US, programs)
         except MachineError as problem:
             return [str(problem)]
-        found = await _unless_reached(scene, aim.node, Wire, Reach(there=True, back=True))
+        found = await _unless_reached(
+            scene, aim.node, scene.control.wires, Reach(there=True, back=True)
+        )
         for service in scene.cluster.services:
             instance = Aim(service=service, node=aim.node)
             found += await unless_answers(scene, instance, HTTPStatus.OK)
@@ -94,7 +96,7 @@ def _words(reach: Reach) -> str:
 
 
 @dataclass(frozen=True)
-class Unplug(_Loss):
+class Unplug(Loss):
     """A node loses carrier on its networks, or on one of them."""
 
     name: Name = Name.UNPLUG_NODE
@@ -126,12 +128,12 @@ class Unplug(_Loss):
         carrier = (await scene.control.condition(aim.node)).carrier
         found = [
             f"{aim.node} {'has' if carrier[wire] else 'lacks'} carrier on the network of the {wire}"
-            for wire in Wire
+            for wire in scene.control.wires
             if carrier[wire] is (wire in self.wires)
         ]
         lost = Reach(there=False, back=False)
         found += await _unless_reached(scene, aim.node, self.wires, lost)
-        others = [wire for wire in Wire if wire not in self.wires]
+        others = [wire for wire in scene.control.wires if wire not in self.wires]
         return found + await _unless_reached(scene, aim.node, others, Reach(there=True, back=True))
 
     async def heal(self, scene: Scene, aim: Aim) -> None:
@@ -140,7 +142,7 @@ class Unplug(_Loss):
 
 
 @dataclass(frozen=True)
-class Cut(_Loss):
+class Cut(Loss):
     """A node is cut off in silence: carrier stays, and nobody is told."""
 
     name: Name = Name.CUT_NODE
@@ -173,9 +175,9 @@ class Cut(_Loss):
         """Ask the kernel what it dropped, and try whether frames come through."""
         del injected
         left = Reach(there=self._way is Way.IN, back=self._way is Way.OUT)
-        found = await _unless_reached(scene, aim.node, Wire, left)
+        found = await _unless_reached(scene, aim.node, scene.control.wires, left)
         condition = await scene.control.condition(aim.node)
-        for wire in Wire:
+        for wire in scene.control.wires:
             if not condition.carrier[wire]:
                 found.append(f"{aim.node} was told: it lacks carrier on the network of the {wire}")
             counted = condition.dropped.get(wire, {})
@@ -192,7 +194,7 @@ class Cut(_Loss):
 
 
 @dataclass(frozen=True)
-class Freeze(_Loss):
+class Freeze(Loss):
     """Every process of a node stops, and wakes later as if nothing had been."""
 
     name: Name = Name.FREEZE_NODE
@@ -227,7 +229,7 @@ class Freeze(_Loss):
 
 
 @dataclass(frozen=True)
-class KillNode(_Loss):
+class KillNode(Loss):
     """Everything on a node dies at once, and is kept down for a while."""
 
     name: Name = Name.KILL_NODE

@@ -1,13 +1,12 @@
 """A person moves load away and brings it home: nothing is lost, and no connection is broken."""
 
 import asyncio
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from services.sandbox import sitting
-from services.sandbox.control import SOCKET, ControlClient
 from services.sandbox.drills.catalogue.drill import (
     LOOK_EVERY_US,
     PROVE_WITHIN_US,
@@ -124,21 +123,16 @@ async def _seated(scene: Scene) -> "asyncio.Task[Sequence[Seat]]":
 
 
 async def _sat(scene: Scene) -> Sequence[Seat]:
-    """Run those clients, over a line of their own: it answers when they get up."""
-    python = json.loads((scene.folder / "sandbox.json").read_bytes())["tools"]["python"]
+    """Run those clients until they get up."""
     report = scene.folder / SAT
-    command = [python, "-m", "services.sandbox.sitting", "--report", str(report)]
+    command = [sys.executable, "-m", "services.sandbox.sitting", "--report", str(report)]
     command += ["--plan", str(scene.folder / CLIENT_PLAN)]
     command += ["--seconds", str(SAT_FOR_US // SECOND)]
-    control = await ControlClient.connect(scene.folder / SOCKET)
-    try:
-        within_us = SAT_FOR_US + SEATED_WITHIN_US + PROVE_WITHIN_US
-        answer = await control.ask("run", member=CLIENT, command=command, within_us=within_us)
-    finally:
-        control.close()
+    within_us = SAT_FOR_US + SEATED_WITHIN_US + PROVE_WITHIN_US
+    code, complaint = await scene.control.beside(CLIENT, command, within_us)
     over, seats = sitting.read(report)
-    if answer["code"] or not over:
-        raise DrillError(f"connections could not be kept open: {answer['err'][-500:]}")
+    if code or not over:
+        raise DrillError(f"connections could not be kept open: {complaint[-500:]}")
     return seats
 
 

@@ -1,6 +1,7 @@
 """Every service of ours, and the bus, ends and starts again: one after the other, under load."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from services.sandbox.drills.catalogue.drill import (
     LOOK_EVERY_US,
@@ -26,9 +27,11 @@ AS_BEFORE_WITHIN_US: Duration = 40 * SECOND  # VIPs that moved come home, after 
 
 @dataclass(frozen=True)
 class RestartEverything(Drill):
-    """SIGTERM to each in turn; the supervisor starts it again; then all must be as before."""
+    """A signal to each in turn; the supervisor starts it again; then all must be as before."""
 
-    name: Name = Name.RESTART_EVERYTHING
+    name: StrEnum = Name.RESTART_EVERYTHING
+    signal: str = "TERM"
+    only: tuple[str, ...] = ()  # MEMBER/PROGRAM; none: every one
     opens_incident: bool = False  # some do and some do not, and none is about everything
     toll: Toll = Toll.DARKNESS
 
@@ -40,7 +43,8 @@ class RestartEverything(Drill):
     def words(self, aim: Aim) -> str:
         """Say what is done."""
         del aim
-        return "every service of ours, and the bus, is restarted in turn"
+        what = ", ".join(self.only) or "every service of ours, and the bus,"
+        return f"SIG{self.signal} to {what} in turn; each is started again"
 
     async def inject(self, scene: Scene, aim: Aim) -> Injected:
         """Take note of how all stand; what is done is done in steps."""
@@ -51,7 +55,8 @@ class RestartEverything(Drill):
     async def hold(self, scene: Scene, aim: Aim, injected: Injected) -> tuple[Step, ...]:
         """Restart one after the other."""
         del aim, injected
-        return tuple([await _restarted(scene, program) for program in _programs(scene.cluster)])
+        programs = self._programs(scene.cluster)
+        return tuple([await _restarted(scene, program, self.signal) for program in programs])
 
     async def missed(self, scene: Scene, aim: Aim, injected: Injected) -> list[str]:
         """Ask the supervisor for every process."""
@@ -59,7 +64,7 @@ class RestartEverything(Drill):
         after = await scene.control.programs()
         return [
             f"{program} has still the process {after[program].pid}"
-            for program in _programs(scene.cluster)
+            for program in self._programs(scene.cluster)
             if after[program].pid == injected.before[program].pid
         ]
 
@@ -67,25 +72,40 @@ class RestartEverything(Drill):
         """Look whether all run."""
         del aim, injected
         try:
-            await scene.control.until_ready(RESTART_WITHIN_US, _programs(scene.cluster))
+            await scene.control.until_ready(RESTART_WITHIN_US, self._programs(scene.cluster))
         except EquipoiseError as problem:
             return [str(problem)]
         return []
 
+    def _programs(self, cluster: Cluster) -> list[str]:
+        return list(self.only) or _every_one(cluster)
 
-def _programs(cluster: Cluster) -> list[str]:
+
+def _every_one(cluster: Cluster) -> list[str]:
     """Return what is restarted, in order: the nodes', the witness's, and the bus at last."""
     found = [f"{node}/{name}" for name in NODE_SERVICES for node in cluster.nodes]
     return [*found, *(f"{WITNESS}/{name}" for name in WITNESS_SERVICES), f"{WITNESS}/nats"]
 
 
-async def _restarted(scene: Scene, program: str) -> Step:
+async def _restarted(scene: Scene, program: str, signal: str) -> Step:
     """Restart one, and wait until all is as before."""
     restarts = (await scene.control.programs())[program].restarts
-    sent = await scene.control.send(program, "TERM")
+    sent = await scene.control.send(program, signal)
     await until_restarted(scene, program, restarts)
     await scene.control.until_ready(RESTART_WITHIN_US, [program])
     ready_at = scene.clock.now()
+    finding = await until_as_before(scene, f"a restart of {program}")
+    return Step(
+        program=program,
+        begin_at=sent.begin_at,
+        ready_at=ready_at,
+        end_at=scene.clock.now(),
+        finding=finding,
+    )
+
+
+async def until_as_before(scene: Scene, what: str) -> str:
+    """Wait until a drill could begin again; return what is found if that does not come."""
     why: str | None = None
 
     async def as_before() -> bool:
@@ -96,14 +116,7 @@ async def _restarted(scene: Scene, program: str) -> Step:
             why = str(problem)
         return why is None
 
-    finding = ""
-    if not await scene.until(as_before, AS_BEFORE_WITHIN_US, LOOK_EVERY_US):
-        within = f"within {AS_BEFORE_WITHIN_US / SECOND:g} s"
-        finding = f"after a restart of {program} all was not as before {within}: {why}"
-    return Step(
-        program=program,
-        begin_at=sent.begin_at,
-        ready_at=ready_at,
-        end_at=scene.clock.now(),
-        finding=finding,
-    )
+    if await scene.until(as_before, AS_BEFORE_WITHIN_US, LOOK_EVERY_US):
+        return ""
+    within = f"within {AS_BEFORE_WITHIN_US / SECOND:g} s"
+    return f"after {what} all was not as before {within}: {why}"
