@@ -7,25 +7,29 @@ An engine of our own has its folders and sockets below one temporary folder, and
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Debian 12's own engine (20.10) knows no `start_interval`; the next release's packages are built
 # so that they run here. Pinned low: nothing else comes from there.
 SUITE = "trixie"
+TOOLS = ("mmdebstrap", "busybox-static")  # what stand-ins are made with
 PACKAGES = (
     *(f"{name}/{SUITE}" for name in ("docker.io", "docker-cli", "containerd", "docker-compose")),
     f"docker-buildx/{SUITE}",
-    *("iptables", "iproute2", "mmdebstrap", "busybox-static"),
+    *("iptables", "iproute2"),
+    *TOOLS,
 )
 SOURCE = Path("/etc/apt/sources.list.d/equipoise-engine.sources")
 PIN = Path("/etc/apt/preferences.d/equipoise-engine")
 PIN_TEXT = f"Package: *\nPin: release n={SUITE}\nPin-Priority: 100\n"
+PREFIX = "equipoise-engine-"
 READY_WITHIN_S = 60
 STOP_WITHIN_S = 30
 
@@ -58,10 +62,23 @@ def install() -> None:
         raise NoEngineError("no Docker engine answers here, and only root may install one")
     SOURCE.write_text(_source())
     PIN.write_text(PIN_TEXT)
+    _install(PACKAGES)
+
+
+def install_tools() -> None:
+    """Install what makes stand-ins, beside an engine that is here; raise `NoEngineError`."""
+    if all(shutil.which(name) for name in ("mmdebstrap", "busybox")):
+        return
+    if not may_install():
+        raise NoEngineError("an image cannot be pulled, and only root may install mmdebstrap")
+    _install(TOOLS)
+
+
+def _install(packages: Sequence[str]) -> None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (
         ("apt-get", "update", "-qq"),
-        ("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *PACKAGES),
+        ("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages),
     ):
         done = subprocess.run(command, capture_output=True, env=environ, check=False)
         if done.returncode != 0:
@@ -99,13 +116,13 @@ def engine() -> Iterator[dict[str, str]]:
         yield dict(os.environ)
         return
     install()
-    with tempfile.TemporaryDirectory(
-        prefix="equipoise-engine-", ignore_cleanup_errors=True
-    ) as made:
+    _end_stale()
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as made:
         folder = Path(made)
         environ = {**os.environ, "DOCKER_HOST": f"unix://{folder}/docker.sock"}
         command = [
-            "dockerd",
+            # It ends with us, whatever ends us: and with it all of its containers.
+            *("setpriv", "--pdeathsig", "TERM", "dockerd"),
             *("--host", environ["DOCKER_HOST"], "--data-root", f"{folder}/data"),
             *("--exec-root", f"{folder}/run", "--pidfile", f"{folder}/pid"),
         ]
@@ -117,6 +134,16 @@ def engine() -> Iterator[dict[str, str]]:
         finally:
             daemon.terminate()
             daemon.wait(STOP_WITHIN_S)
+
+
+def _end_stale() -> None:
+    """End engines of ours that outlived their run; those of others have other folders."""
+    for pid in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/pid"):
+        with suppress(OSError, ValueError):
+            number = int(pid.read_text())
+            if str(pid.parent) in Path(f"/proc/{number}/cmdline").read_text():
+                os.kill(number, signal.SIGTERM)
+        shutil.rmtree(pid.parent, ignore_errors=True)
 
 
 def _until_ready(daemon: "subprocess.Popen[bytes]", environ: dict[str, str], log: Path) -> None:

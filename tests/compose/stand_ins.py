@@ -2,9 +2,9 @@
 
     python -m tests.compose.stand_ins        builds what is neither here nor to be had
 
-The programs in them are real ones: HAProxy and Python from Debian's packages, nats-server from its
-wheel. Users, entry points and signals are those of the images they stand in for. Jaeger's is the
-exception: a receiver of our own (`jaeger_stand_in`). None of them is ever pushed.
+The programs in them are real ones: Python from Debian's packages, HAProxy and nats-server from
+their wheels. Users, entry points and signals are those of the images they stand in for. Jaeger's is
+the exception: a receiver of our own (`jaeger_stand_in`). None of them is ever pushed.
 """
 
 import os
@@ -14,13 +14,15 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.sandbox.machine import find_tools
+from tests.compose.engine import install_tools
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "python:3.13-slim-trixie"
-HAPROXY = "haproxy:3.0-alpine"
+HAPROXY = "haproxy:2.8-alpine"
 NATS = "nats:2.15-alpine"
 JAEGER = "jaegertracing/jaeger:2.19.0"
 MADE_HERE = "io.equipoise.stand-in"  # the label by which a stand-in is known
@@ -75,12 +77,14 @@ def python_image(folder: Path) -> str:
 
 
 def haproxy_image(folder: Path) -> str:
-    """Make a root with Debian's HAProxy 3.0 and a shell."""
+    """Make a root with the wheel's HAProxy 2.8, what it needs of Debian, and a shell."""
     root = folder / "root.tar"
-    bootstrap("trixie", "haproxy,busybox-static", root, "extract")
+    bootstrap("trixie", "libc6,zlib1g,busybox-static", root, "extract")
     with tarfile.open(root, "a") as made:
         _busybox(made, ("sh", "sleep", "test", "["))
-        link(made, "usr/local/sbin/haproxy", "/usr/sbin/haproxy")
+        # It finds its libraries beside itself.
+        made.add(Path(find_tools(None).haproxy).parent, arcname="usr/local/lib/haproxy")
+        link(made, "usr/local/sbin/haproxy", "/usr/local/lib/haproxy/haproxy")
         text(made, "etc/passwd", "root:x:0:0::/:/bin/sh\nhaproxy:x:99:99::/:/bin/sh\n")
         text(made, "etc/group", "root:x:0:\nhaproxy:x:99:\n")
     return from_root("USER haproxy\nSTOPSIGNAL SIGUSR1")
@@ -181,14 +185,16 @@ def build(image: str, recipe: Callable[[Path], str], *arguments: str) -> None:
 
 def ensure(ours: str | None = None) -> list[str]:
     """Make every image be there that the compose file names; return which are stand-ins."""
-    made = []
     wanted = dict(IMAGES) if ours is None else {JAEGER: jaeger_image}
-    for image, recipe in wanted.items():
-        if is_here(image) or pulled(image):
-            continue
-        build(image, recipe, *(("--build-arg", f"OURS={ours}") if ours else ()))
-        made.append(image)
-    return made
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        had = dict(zip(wanted, pool.map(lambda x: is_here(x) or pulled(x), wanted), strict=True))
+        missing = [image for image in wanted if not had[image]]
+        if missing:
+            install_tools()
+        arguments = ("--build-arg", f"OURS={ours}") if ours else ()
+        for built in [pool.submit(build, x, wanted[x], *arguments) for x in missing]:
+            built.result()
+    return missing
 
 
 if __name__ == "__main__":
