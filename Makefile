@@ -35,6 +35,10 @@ format: setup ## Rewrite the code in the project's format
 test: setup ## All tests: unit, properties, simulation, integration, end to end
 	$(BIN)/python -m pytest -q
 
+.PHONY: test-compose
+test-compose: setup ## docker-compose.yml on a real engine: broken and watched (root; needs or installs Docker)
+	$(BIN)/python -m tests.compose
+
 .PHONY: unit
 unit: setup ## The fast tests only
 	$(BIN)/python -m pytest -q tests/unit tests/properties tests/golden
@@ -56,6 +60,10 @@ demo: setup ## Break a real cluster on this machine and watch it cope, until Ctr
 .PHONY: bench
 bench: setup ## Measure what failures cost, and write docs/benchmarks.md (half an hour)
 	$(BIN)/python -m benchmarks
+
+.PHONY: bench-compose
+bench-compose: setup ## Measure the drills on the cluster of docker-compose.yml (COUNT=20)
+	$(BIN)/python -m tests.compose --measure $(or $(COUNT),20)
 
 .PHONY: golden
 golden: setup ## Record a golden file for every new type of message
