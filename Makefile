@@ -31,9 +31,13 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# What hardly waits: on all processors. The rest, whose clusters lease by the clock, has them alone.
+COMPUTING := $(addprefix tests/,conventions golden planted properties simulation unit)
+
 .PHONY: test
 test: setup ## All tests: unit, properties, simulation, integration, end to end
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto $(COMPUTING)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(COMPUTING))
 
 .PHONY: test-compose
 test-compose: setup ## docker-compose.yml on a real engine: broken and watched (root; needs or installs Docker)
@@ -41,7 +45,7 @@ test-compose: setup ## docker-compose.yml on a real engine: broken and watched (
 
 .PHONY: unit
 unit: setup ## The fast tests only
-	$(BIN)/python -m pytest -q tests/unit tests/properties tests/golden
+	$(BIN)/python -m pytest -q -n auto tests/unit tests/properties tests/golden
 
 .PHONY: simulate
 simulate: setup ## All cores together under seeded faults: SEEDS=1000 FROM=0 REPLAY=seed

@@ -73,6 +73,7 @@ class Arbiter:
         self._waiting: dict[int, asyncio.Future[OperatorAnswer]] = {}
         self._tickets = 0
         self._dropped = 0
+        self._ordered: tuple[int, int] | None = None  # the newest plan
         self._spans = IncidentSpans(base.telemetry)
         self._tasks: set[asyncio.Task[None]] = set()
         self._counts = Counts()
@@ -132,7 +133,9 @@ class Arbiter:
         plan = order.command.plan
         for node in order.to:
             await self._base.bus.publish(order.command, to=node)
-        self._base.log.info(
+        # Commands are repeated until acknowledged, twenty times a second.
+        is_new, self._ordered = plan.number != self._ordered, plan.number
+        (self._base.log.info if is_new else self._base.log.debug)(
             "ordered",
             command=type(order.command).__name__.lower(),
             epoch=plan.epoch,

@@ -20,6 +20,7 @@ class Story:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._unconfirmed = ""
+        self._applied_last: tuple[object, ...] = ()
 
     def heard(self, state: State, event: Event) -> None:
         """Write an event, with the state that it finds."""
@@ -65,6 +66,11 @@ class Story:
                 pass
 
     def _applied(self, applied: Applied) -> None:
+        # A command that is repeated is answered every time.
+        this = (applied.epoch, applied.sequence, applied.stage, applied.detail)
+        if this == self._applied_last:
+            return
+        self._applied_last = this
         write = self._log.warning if applied.stage is Stage.FAILED else self._log.info
         write(
             f"plan_{applied.stage}",

@@ -1,6 +1,5 @@
 """Tests that share one sandbox, which each leaves as it found it.
 
 They are played in the order of their files' names: who needs a cluster about which nothing is said
-comes first. Claims of strangers raise alarms that end a minute later, which is looked at last; what
-leaves a node shunned for a minute comes right before it.
+comes first, what leaves a node shunned for a minute last.
 """
