@@ -68,6 +68,12 @@ def test_containers_run_the_version_of_the_project(name: str) -> None:
     assert set(named) == {project["version"]}
 
 
+def test_the_recipe_names_images_of_the_projects_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.findall(r"equipoise:(\d[\d.]*)", (ROOT / "deploy/compose/README.md").read_text())
+    assert set(named) == {project["version"]}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_service_has_the_same_shape(service: str) -> None:
     folder = ROOT / "services" / service

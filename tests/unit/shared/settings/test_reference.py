@@ -53,6 +53,13 @@ def test_what_containers_are_configured_by_is_right(name: str) -> None:
     assert report.valid, report.text()
 
 
+def test_the_recipe_for_two_machines_has_a_right_configuration(tmp_path: Path) -> None:
+    recipe = (ROOT / "deploy" / "compose" / "README.md").read_text()
+    found = re.search(r"```yaml\n(.*?)```", recipe, re.DOTALL)
+    assert found is not None
+    assert examined(found[1], tmp_path).valid
+
+
 def test_what_the_sample_calls_a_default_is_one(tmp_path: Path) -> None:
     without = "\n".join(
         line for line in FULL.splitlines() if not re.search(r"^ +[a-z]+: .*# default", line)
