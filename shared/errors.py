@@ -11,6 +11,17 @@
 Texts begin in lower case and have no full stop: what is, what must be, where, how to mend.
 """
 
+import os
+
+
+def words_of(error: Exception) -> str:
+    """Return what is wrong, in the kernel's own words where it says so: libraries add theirs."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "no answer in time"
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
 
 class EquipoiseError(Exception):
     """The root: catch it to catch all that we raise on purpose."""
@@ -26,6 +37,10 @@ class ConfigError(EquipoiseError):
     """The configuration is wrong; the text names file, line, column and the mend."""
 
     exit_code = 2
+
+    def __init__(self, text: str, line: str = "") -> None:
+        super().__init__(text)
+        self.line = line or text  # the same for a log, where a line is a line
 
 
 class MessageError(EquipoiseError):

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from shared import last_words
 from shared.clock import Clock
 from shared.health import Health, process
 from shared.health.server import answering, socket_of
@@ -55,6 +56,7 @@ async def standing(
     place = socket_of(settings.run_directory, program)
     address = settings.cluster.members[settings.member].address
     async with answering(health, place, program, settings.health_at):
+        last_words.forget(settings.run_directory, program)
         supervision.ready()  # before there is a bus: nobody's start waits for another's
         beside = None if meanwhile is None else _failing(meanwhile(ground), fail)
         watching = (

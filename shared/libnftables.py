@@ -18,6 +18,12 @@ NAMED_BY = "EQUIPOISE_LIBNFTABLES"
 # Where `deploy/setup` puts it, with the libraries it needs, if it may not install it.
 OF_ENVIRONMENT = Path(sys.prefix) / "lib" / "equipoise"
 SAID_MAX = 300  # characters of a complaint
+REFUSED = (
+    "the kernel does not let this process guard virtual IPs ({words}): run it as root with"
+    " CAP_NET_ADMIN (in a container: cap_add: [NET_ADMIN, NET_RAW])"
+)
+STATUS = Path("/proc/self/status")
+CAP_NET_ADMIN = 12  # its bit (capabilities(7))
 _COMPLAINT = re.compile(r"^(?:\S+: )?Error: (.*)$", re.MULTILINE)
 
 
@@ -30,6 +36,7 @@ class Libnftables:
 
     def __init__(self, library: CDLL) -> None:
         self._library = _declared(library)
+        self._may = False
         self._context = library.nft_ctx_new(0)
         if not self._context:
             raise MachineError("libnftables has no memory for a context")
@@ -41,6 +48,11 @@ class Libnftables:
 
         Raises `AbsentError`, `MachineError` where this process lacks the right, or `SwitchError`.
         """
+        if not self._may:
+            # Who may not is not tried: the library would complain past our log, line by line.
+            self._may = _may_administer()
+            if not self._may:
+                raise MachineError(REFUSED.format(words="no CAP_NET_ADMIN"))
         failed = self._library.nft_run_cmd_from_buffer(self._context, text.encode())
         answer: bytes = self._library.nft_ctx_get_output_buffer(self._context)
         said: bytes = self._library.nft_ctx_get_error_buffer(self._context)
@@ -64,6 +76,12 @@ def find(environ: Mapping[str, str], own: Path = OF_ENVIRONMENT) -> Libnftables:
                 f" {NAMED_BY} to the path of {NAME}"
             ) from error
     return Libnftables(_load(own / NAME, f"{own / NAME}"))
+
+
+def _may_administer() -> bool:
+    """Whether this process has CAP_NET_ADMIN; what it has not, it never gets."""
+    words = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return bool(int(words["CapEff"], 16) >> CAP_NET_ADMIN & 1)
 
 
 def _load(path: Path, whose: str) -> CDLL:
@@ -107,9 +125,6 @@ def _error(said: str) -> SwitchError | MachineError:
     found = _COMPLAINT.search(said)
     words = (found[1] if found else said.strip() or "without a word")[:SAID_MAX]
     if os.strerror(1) in words:
-        return MachineError(
-            "the kernel does not let this process guard virtual IPs"
-            f" ({words}): give it CAP_NET_ADMIN, or run it as root"
-        )
+        return MachineError(REFUSED.format(words=words))
     text = f"nftables refuses: {words.removeprefix('Could not process rule: ')}"
     return AbsentError(text) if os.strerror(2) in words else SwitchError(text)

@@ -17,9 +17,12 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from shared import last_words
+from shared.alive import RUN_DIRECTORY
 from shared.bus import Bus
 from shared.bus.nats_bus import NatsBus
 from shared.bus.wire import Speaker
@@ -98,7 +101,8 @@ def run(  # noqa: PLR0913 - two that all give, and keywords that few do
             asyncio.get_running_loop().set_default_executor(urgent_threads())
         await process.run(main, meanwhile, environ)
 
-    code = _code_of(lambda: _loop(whole()), log)
+    leave = partial(last_words.leave, settings.run_directory, program)
+    code = _code_of(lambda: _loop(whole()), log, leave)
     writer.close()
     # Not sys.exit: what is left (a thread in a system call) must not hold up the restart.
     os._exit(code)
@@ -108,7 +112,7 @@ class _InterruptedError(EquipoiseError):
     exit_code = EXIT_INTERRUPTED
 
 
-def _code_of(body: Callable[[], None], log: Log) -> int:
+def _code_of(body: Callable[[], None], log: Log, leave: Callable[[str], None]) -> int:
     """Run a program to its end; say in one line how it ended, and return the exit code."""
     try:
         body()
@@ -122,8 +126,10 @@ def _code_of(body: Callable[[], None], log: Log) -> int:
     log.debug("traceback", text="".join(traceback.format_exception(failure)))
     cause = _cause(failure)
     if isinstance(cause, EquipoiseError):
+        leave(f"exit code {cause.exit_code}: {cause}")
         log.error("ended", because=str(cause), exit_code=cause.exit_code)
         return cause.exit_code
+    leave(f"exit code {EXIT_BUG}: {_bug(cause)}")
     log.error(
         "ended",
         because=_bug(cause),
@@ -216,8 +222,15 @@ class _Process:
             on_hop=telemetry.record_hop if telemetry.enabled else None,
         )
         servers = ", ".join(cluster.bus_servers)
-        health.waits(f"it waits for the bus at {servers}; the log says what is in the way")
-        connecting = NatsBus.connect(cluster.bus_servers, speaker=speaker, on_failure=fail)
+
+        def waiting(why: str) -> None:
+            if self._bus is None:
+                health.waits(f"it waits for the bus at {servers}: {why}")
+
+        waiting("no answer yet")
+        connecting = NatsBus.connect(
+            cluster.bus_servers, speaker=speaker, on_failure=fail, on_trouble=waiting
+        )
         bus = await _unless(connecting, ground.stopping, failed)
         if bus is None:
             return
@@ -312,12 +325,20 @@ def _settings_or_exit(program: str, environ: Mapping[str, str], load: Load | Non
     """Return the settings, or tell people what is wrong with them and end."""
     try:
         return _settings(environ, load)
-    except EquipoiseError as error:
-        sys.stderr.write(f"equipoise-{program}: {error}\n")
-        sys.exit(error.exit_code)
+    except ConfigError as error:
+        text, line, code = str(error), error.line, error.exit_code
     except Exception as error:  # noqa: BLE001 - the top: nothing may leave as a traceback
-        sys.stderr.write(f"equipoise-{program}: {_bug(error)} at {_where(error)}\n")
-        sys.exit(EXIT_BUG)
+        text, code = f"{_bug(error)} at {_where(error)}", EXIT_BUG
+        line = text
+    run_directory = Path(environ.get("EQUIPOISE_RUN_DIR") or RUN_DIRECTORY)
+    last_words.leave(run_directory, program, f"exit code {code}: {line}")
+    # There is no log yet, and what the file says about one may be the very thing that is wrong.
+    if environ.get("EQUIPOISE_LOG_FORMAT") == "json":
+        fields = {"program": program, "because": line, "exit_code": code}
+        _to_stderr(f"{as_json(SystemClock().wall(), 'error', 'ended', fields)}\n".encode())
+    else:
+        _to_stderr(f"equipoise-{program}: {text}\n".encode())
+    sys.exit(code)
 
 
 def _settings(environ: Mapping[str, str], load: Load | None) -> Settings:

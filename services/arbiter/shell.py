@@ -1,10 +1,11 @@
 """Feeds the core with what is heard and with time, and carries out what it decides."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, assert_never, cast
 
+from services.arbiter.adapters import other_arbiters
 from services.arbiter.adapters.incident_spans import IncidentSpans
 from services.arbiter.adapters.plans_in_force import found
 from services.arbiter.core import decide, start, wakes_at
@@ -26,7 +27,7 @@ from services.arbiter.core.state import (
     Tick,
 )
 from shared.bus import Received
-from shared.errors import BusError
+from shared.errors import BusError, MachineError
 from shared.instant import SECOND, Duration, Instant
 from shared.messages.health import Evidence, Heartbeat, Picture
 from shared.messages.leases import ClaimSeen, Held, LeaseBeat
@@ -68,8 +69,7 @@ class Arbiter:
         self._base = base
         self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue(QUEUE_MAX)
         self._state: State | None = None
-        # No node can have this name: the switcher of our own machine answers under that.
-        self._name = f"_arbiter_{base.settings.member}"
+        self._name = other_arbiters.name_of(base.settings.member)
         self._waiting: dict[int, asyncio.Future[OperatorAnswer]] = {}
         self._tickets = 0
         self._dropped = 0
@@ -81,8 +81,13 @@ class Arbiter:
         base.health.measure(lambda: measures(self._state, self._counts, base.clock.now()))
 
     async def run(self) -> None:
-        """Find the plan in force, then decide until told to stop."""
+        """Find the plan in force, then decide until told to stop.
+
+        Raises `MachineError` while another arbiter leads.
+        """
         base = self._base
+        # Ourselves too, before we answer: a second one may have been started under our name.
+        await self._yield_to_a_leader(base.settings.cluster.members, above=(0, 0))
         for message in HEARD:
             await base.bus.subscribe(BY_MESSAGE[message].pattern, self._hear)
         await base.bus.answer("operator.*", self._answer)
@@ -124,6 +129,8 @@ class Arbiter:
                 self._spawn(self._catch_up(action.sleep))
             case Adopt():
                 self._base.log.warning("begins_again", because="a switcher has a newer plan")
+                others = self._base.settings.cluster.members.keys() - {self._base.settings.member}
+                await self._yield_to_a_leader(others, above=self._owned().plan.number)
                 await self._begin(epoch_min=action.epoch_min)
             case _:
                 assert_never(action)
@@ -152,6 +159,17 @@ class Arbiter:
         row = BY_MESSAGE[type(message)]
         if row.kept:
             self._base.log.info("said", type=row.type, **_story(message))
+
+    async def _yield_to_a_leader(self, members: Iterable[str], above: tuple[int, int]) -> None:
+        bus, here = self._base.bus, self._base.settings.member
+        found = await other_arbiters.leader(bus, members, here, above)
+        if found is None:
+            return
+        there, plan = found
+        raise MachineError(
+            f"another arbiter leads: on {there}, with plan {plan.epoch}.{plan.sequence}. A cluster"
+            f" has one, or nothing would be held: stop this one, on {here}, or that one"
+        )
 
     async def _begin(self, epoch_min: int) -> bool:
         """Start from the plan in force; False when told to stop before it was found."""

@@ -20,7 +20,7 @@ class Program:
         """Beat until stopped: a dead bus is no reason for silence."""
         settings = ground.settings
         udp = UdpBeats(settings.cluster, settings.member, settings.key)
-        shell = Shell(cluster=settings.cluster, clock=ground.clock, udp=udp)
+        shell = Shell(cluster=settings.cluster, clock=ground.clock, udp=udp, log=ground.log)
         ground.health.check(shell.checks)
         ground.health.measure(shell.measures)
         self._built.put_nowait(shell)

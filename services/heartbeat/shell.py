@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from services.heartbeat.adapters.udp import UdpBeats
@@ -21,13 +21,14 @@ from services.heartbeat.core.beats import (
 )
 from services.heartbeat.core.datagram import Datagram, Rejection
 from services.heartbeat.core.measures import measures
-from services.heartbeat.core.readiness import readiness
+from services.heartbeat.core.readiness import readiness, refusals
 from services.heartbeat.core.silence import silence
 from shared.bus import Bus, Received
 from shared.clock import Clock
 from shared.cluster import Cluster
 from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Instant
+from shared.log import Log
 from shared.measures import Measure
 from shared.telemetry import Telemetry
 
@@ -40,15 +41,17 @@ OWN_MAX = 2  # places no datagram may take: one for our pulse, one for the order
 class Shell:
     """Runs the heartbeat of one member, with or without a bus."""
 
-    def __init__(self, *, cluster: Cluster, clock: Clock, udp: UdpBeats) -> None:
+    def __init__(self, *, cluster: Cluster, clock: Clock, udp: UdpBeats, log: Log) -> None:
         self._cluster = cluster
         self._clock = clock
+        self._log = log
         self._bus: Bus | None = None
         self._udp = udp
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(DATAGRAMS_MAX + OWN_MAX)
         self._state: State | None = None
         self._said = 0
         self._heard: Counter[str] = Counter()
+        self._refused: Mapping[str, str] = {}
 
     def say_on(self, bus: Bus) -> None:
         """Say the beats there too, from the next one on."""
@@ -93,6 +96,8 @@ class Shell:
             while (event := await self._events.get()) is not None:
                 self._state, actions = decide(self._state, event, self._clock.now())
                 await self._perform_all(actions)
+                if isinstance(event, Woke):
+                    self._tell_refused(self._state)
         finally:
             self._udp.close()
             stopper.cancel()
@@ -113,11 +118,20 @@ class Shell:
             case _:
                 assert_never(action)
 
-    def _hear(self, read: Datagram | Rejection) -> None:
+    def _tell_refused(self, state: State) -> None:
+        """Say once whose beats are refused, and when that is over."""
+        refused = dict(refusals(state, self._clock.now()))
+        for name in refused.keys() - self._refused.keys():
+            self._log.warning("beats_refused", of=name, because=refused[name])
+        for name in self._refused.keys() - refused.keys():
+            self._log.info("beats_refused_no_more", of=name)
+        self._refused = refused
+
+    def _hear(self, read: Datagram | Rejection, member: str) -> None:
         if self._events.qsize() >= DATAGRAMS_MAX:
             return
         if isinstance(read, Rejection):
-            self._events.put_nowait(Ignored(read))
+            self._events.put_nowait(Ignored(read, member))
             return
         if read.sender in self._cluster.members:
             self._heard[read.sender] += 1

@@ -25,7 +25,7 @@ from nats.errors import (
 from shared.bus import Answerer, Handler, Received, hops
 from shared.bus.stream import Reply, Stream
 from shared.bus.wire import LAST_AMONG, Parcel, Speaker, Wire
-from shared.errors import BusError, MessageError
+from shared.errors import BusError, MessageError, words_of
 from shared.instant import MILLISECOND, SECOND, Duration
 from shared.log import Seldom
 from shared.messages.codec import SIZE_MAX
@@ -49,16 +49,17 @@ STREAM_RETRY_US = SECOND
 ANSWERS_MAX = 256  # answered at the same time; people and arbiters are few
 
 Failure: TypeAlias = Callable[[Exception], None]
+Trouble: TypeAlias = Callable[[str], None]
 
 
 class NatsBus:
     """One program's connection to the bus."""
 
-    def __init__(self, speaker: Speaker, on_failure: Failure) -> None:
+    def __init__(self, speaker: Speaker, on_failure: Failure, on_trouble: Trouble) -> None:
         self._speaker = speaker
         self._clock = speaker.clock
         self._log = speaker.log
-        self._on_failure = on_failure
+        self._on_failure, self._on_trouble = on_failure, on_trouble
         self._wire = Wire(speaker)
         self._seldom = Seldom(speaker.clock)
         self._client = Client()
@@ -75,14 +76,19 @@ class NatsBus:
 
     @classmethod
     async def connect(
-        cls, servers: Sequence[str], *, speaker: Speaker, on_failure: Failure
+        cls,
+        servers: Sequence[str],
+        *,
+        speaker: Speaker,
+        on_failure: Failure,
+        on_trouble: Trouble = lambda _: None,
     ) -> "NatsBus":
         """Connect, however long it takes; raise `BusError` if a server is of no use to us.
 
         `on_failure` is told what this program cannot go on with: the connection closed for good,
-        or an exception out of one of its own handlers.
+        or an exception out of one of its own handlers; `on_trouble`, what is in the way.
         """
-        bus = cls(speaker, on_failure)
+        bus = cls(speaker, on_failure, on_trouble)
         try:
             await bus._connect(servers)
             bus._check_version()
@@ -222,6 +228,7 @@ class NatsBus:
         return replies
 
     async def _connect(self, servers: Sequence[str]) -> None:
+        self._servers = ", ".join(servers)
         await self._client.connect(
             list(servers),
             name=f"{self._speaker.program} {self._speaker.member}".strip(),
@@ -382,7 +389,8 @@ class NatsBus:
                 if "permissions violation for subscription" in self._trouble:
                     self._denied.add(self._trouble)
                 if not self._closing:
-                    self._say_seldom("bus_trouble", because=self._trouble)
+                    self._on_trouble(self._trouble)
+                    self._say_seldom("bus_trouble", because=self._trouble, servers=self._servers)
             case _:
                 self._on_failure(error)
 
@@ -446,4 +454,4 @@ class _Transport(TcpTransport):
 
 
 def _words(error: Exception) -> str:
-    return str(error).removeprefix("nats: ") or type(error).__name__
+    return words_of(error).removeprefix("nats: ")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import h11
 
 from shared.directories import make
-from shared.errors import MachineError
+from shared.errors import MachineError, words_of
 from shared.health import Health, as_text, is_well
 from shared.measures import Measure
 from shared.unix_socket import listen
@@ -56,7 +56,7 @@ async def _tcp(answerer: "_Answerer", host: str, port: int) -> asyncio.Server:
         return await asyncio.start_server(answerer.hear, host, port, limit=REQUEST_MAX)
     except OSError as error:
         raise MachineError(
-            f"cannot answer on {host}:{port}, which EQUIPOISE_HEALTH names: {error.strerror};"
+            f"cannot answer on {host}:{port}, which EQUIPOISE_HEALTH names: {words_of(error)};"
             " name another port, or end who has this one"
         ) from error
 

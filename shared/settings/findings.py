@@ -191,6 +191,14 @@ def ordered(findings: Iterable[Finding], name: str) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=position))
 
 
+def in_one_line(findings: Iterable[Finding]) -> str:
+    """Return the errors for a log: each with where, what, and how to mend it."""
+    errors = [each for each in findings if each.severity is Severity.ERROR]
+    parts = [f"{each.headline()}{each.help and f' ({each.help})'}" for each in errors[:SHOWN_MAX]]
+    more = len(errors) - SHOWN_MAX
+    return "; ".join([*parts, f"and {more} more"] if more > 0 else parts)
+
+
 def report(findings: Iterable[Finding], name: str) -> str:
     """Return the whole report for people; its last line is the verdict."""
     found = tuple(findings)

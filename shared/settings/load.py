@@ -11,7 +11,7 @@ from shared.settings.complaint import Complaint
 from shared.settings.document import TEXT_MAX, Document, read
 from shared.settings.environment import override
 from shared.settings.findings import Code, Finding, Place, Severity
-from shared.settings.key_file import KeyFileProblem, read_key
+from shared.settings.key_file import IS_DIRECTORY, KeyFileProblem, read_key, readable
 from shared.settings.meaning import cluster_of, completed
 from shared.settings.notes import notes
 from shared.settings.schema import File
@@ -40,6 +40,10 @@ class Report:
     def text(self) -> str:
         """Return the report for people; its last line is the verdict."""
         return found.report(self.findings, self.name)
+
+    def line(self) -> str:
+        """Return the errors for a log, in one line."""
+        return found.in_one_line(self.findings)
 
     def as_json(self) -> list[dict[str, str | int]]:
         """Return the findings for editors and CI."""
@@ -133,7 +137,7 @@ def examine_text(
 
 def _settings(report: Report) -> Settings:
     if report.settings is None:
-        raise ConfigError(report.text())
+        raise ConfigError(report.text(), report.line())
     return report.settings
 
 
@@ -153,6 +157,12 @@ def _unreadable(name: str, error: OSError | ValueError) -> Report:
     match error:
         case FileNotFoundError():
             text = "there is no such file"
+        case IsADirectoryError():
+            text = "it is a directory, where a file is needed"
+            mend = IS_DIRECTORY
+        case PermissionError():
+            text = "it may not be read by this user"
+            mend = f"give it to those that the programs run as: {readable(Path(name))}"
         case UnicodeDecodeError():
             text = f"it is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
             mend = "save it as UTF-8"

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from shared.errors import MachineError
+from shared.errors import MachineError, words_of
 
 CONNECTIONS_MAX = 128  # four times the followers: descriptors are finite
 FIRST_REQUEST_WITHIN_S = 10.0  # a connection that asks nothing is let go
@@ -47,7 +47,7 @@ def listen_on(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise MachineError(
-            f"cannot answer on {host}:{port}, which EQUIPOISE_API_LISTEN names: {error.strerror};"
+            f"cannot answer on {host}:{port}, which EQUIPOISE_API_LISTEN names: {words_of(error)};"
             " name another port, or end who has this one"
         ) from error
 

@@ -12,7 +12,8 @@ from shared.errors import MachineError
 # Datagrams read before the event loop runs other things again: a flood must not starve the beats.
 READ_MAX = 64
 
-Listener = Callable[[Datagram | Rejection], None]
+# What was read, and the member that has the sender's address; "" nobody has it.
+Listener = Callable[[Datagram | Rejection, str], None]
 
 
 class UdpBeats:
@@ -26,6 +27,7 @@ class UdpBeats:
         self._addresses: Mapping[str, tuple[str, int]] = {
             name: (node.address, self._port) for name, node in cluster.members.items()
         }
+        self._members = {address: name for name, (address, _) in self._addresses.items()}
         self._socket: socket.socket | None = None
 
     def open(self, listener: Listener) -> None:
@@ -67,7 +69,8 @@ class UdpBeats:
         for _ in range(READ_MAX):
             try:
                 # One byte more than the largest beat shows what is larger; the rest is cut off.
-                payload = opened.recv(SIZE_MAX + 1)
+                payload, source = opened.recvfrom(SIZE_MAX + 1)
             except OSError:
                 return  # nothing left, or the echo of a refused beat of ours
-            listener(unseal(payload, cluster=self._cluster, key=self._key))
+            read = unseal(payload, cluster=self._cluster, key=self._key)
+            listener(read, self._members.get(source[0], ""))

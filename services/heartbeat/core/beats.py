@@ -52,6 +52,8 @@ class Peer:
     boot_id: str | None = None  # the one that is believed
     highest: int = 0  # sequence heard of it
     heard_at: Instant | None = None
+    refused: Rejection | None = None  # why the last one from its address was not even read
+    refused_at: Instant = 0
     claims: tuple[Claim, ...] = ()  # newest first
     superseded: tuple[str, ...] = ()  # newest first
 
@@ -90,6 +92,7 @@ class Ignored:
     """A datagram arrived that cannot be used."""
 
     kind: Rejection
+    member: str = ""  # whose address it came from, as far as an address proves anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +149,8 @@ def decide(state: State, event: Event, now: Instant) -> tuple[State, tuple[Actio
             return _beat(state, now)
         case Heard(datagram):
             return _hear(state, datagram, now), ()
-        case Ignored(kind):
-            return _reject(state, kind), ()
+        case Ignored(kind, member):
+            return _refuse(_reject(state, kind), kind, member, now), ()
         case _:
             assert_never(event)
 
@@ -256,6 +259,14 @@ def _note_claim(peer: Peer, datagram: Datagram) -> Peer:
     others = tuple(claim for claim in peer.claims if claim.boot_id != datagram.boot_id)
     claim = Claim(datagram.boot_id, datagram.sequence)
     return replace(peer, claims=(claim, *others)[:CLAIMS_MAX])
+
+
+def _refuse(state: State, kind: Rejection, member: str, now: Instant) -> State:
+    """Remember it for whoever asks what is wrong; nothing is decided by it."""
+    if member not in state.peers:
+        return state
+    peer = replace(state.peers[member], refused=kind, refused_at=now)
+    return replace(state, peers={**state.peers, member: peer})
 
 
 def _reject(state: State, kind: Rejection) -> State:

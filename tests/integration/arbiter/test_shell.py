@@ -2,13 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from services.arbiter.shell import Arbiter
 from shared.bus import Received
 from shared.bus.memory_bus import MemoryBroker
 from shared.clock import SystemClock
 from shared.cluster import Cluster
+from shared.errors import BusError, MachineError
+from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, IncidentUpdated, Situation
 from shared.messages.health import Grade, Sign, Verdict
 from shared.messages.leases import Grant
@@ -41,7 +47,8 @@ class Neighbours:
     async def listen(self) -> None:
         await self.bus.subscribe(">", lambda received: self.heard.append(received.message))
         await self.bus.subscribe("command.*", self._obey)
-        await self.bus.answer("recall.*", self._recall)
+        for node in self.cluster.nodes:
+            await self.bus.answer(f"recall.{node}", self._recall)
 
     def _obey(self, received: Received) -> None:
         command = received.message
@@ -109,9 +116,10 @@ def test_an_arbiter_waits_for_a_switcher_and_answers_people_that_it_does(tmp_pat
             )
             answer = None
             while answer is None or answer.answer is not Answer.NOT_LEADING:
-                reply = await near.bus.ask(request, timeout_us=PATIENCE_US)
-                assert isinstance(reply, OperatorAnswer)
-                answer = reply
+                with suppress(BusError):  # at first it looks for another arbiter
+                    reply = await near.bus.ask(request, timeout_us=SECOND)
+                    assert isinstance(reply, OperatorAnswer)
+                    answer = reply
             await near.listen()
             await until(near.has(Situation), "the first situation")
             reply = await near.bus.ask(request, timeout_us=PATIENCE_US)
@@ -207,5 +215,58 @@ def test_beats_on_the_bus_are_granted_and_a_silent_nodes_vip_goes_to_the_other(
             beats["node-b"].cancel()
 
         await running(near.arbiter.run, near.base, test)
+
+    asyncio.run(scene())
+
+
+def test_a_second_arbiter_yields_to_the_one_that_leads_and_names_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        near = Neighbours(tmp_path)
+        await near.listen()
+
+        async def test() -> None:
+            await until(near.has(Situation), "the first situation")
+            for member in ("node-a", "witness"):  # elsewhere, and again under the same name
+                bus = bus_of(near.broker, near.cluster, member, "arbiter")
+                second = Arbiter(base_of(settings_of(near.cluster, member, tmp_path), bus))
+                with pytest.raises(MachineError, match="another arbiter leads: on witness, with"):
+                    await second.run()
+            assert near.plan is not None
+            assert near.plan.epoch == 1
+
+        await running(near.arbiter.run, near.base, test)
+
+    asyncio.run(scene())
+
+
+def test_of_two_arbiters_that_began_together_the_higher_plan_goes_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        near = Neighbours(tmp_path)
+        await near.listen()
+
+        async def test() -> None:
+            await until(near.has(Situation), "the first situation")
+            assert near.plan is not None
+            newer = replace(near.plan, epoch=9)
+
+            async def answer(_: Received) -> Message:
+                return Recalled(node="node-b", plan=newer)
+
+            other = bus_of(near.broker, near.cluster, "node-b", "arbiter")
+            await other.answer("recall._arbiter_node-b", answer)
+            await near.bus.publish(
+                Refused(
+                    node="node-a",
+                    epoch=near.plan.epoch,
+                    sequence=near.plan.sequence,
+                    fence_epoch=9,
+                    fence_sequence=1,
+                    reason="a newer one is persisted",
+                )
+            )
+            await until(lambda: False, "the older one to end")
+
+        with pytest.raises(MachineError, match="another arbiter leads: on node-b"):
+            await running(near.arbiter.run, near.base, test)
 
     asyncio.run(scene())

@@ -1,6 +1,7 @@
 """Real heartbeats over real UDP, on addresses of loopback."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from shared.bus.wire import Speaker
 from shared.clock import SystemClock
 from shared.cluster import Cluster, HeartbeatSettings
 from shared.errors import MachineError
+from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Duration
 from shared.log import Logger
 from shared.messages.health import Heartbeat
@@ -69,14 +71,26 @@ class Bus:
 class Member:
     """One running heartbeat."""
 
-    def __init__(self, cluster: Cluster, member: str, bus: Bus | None, boot: int = 1) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        member: str,
+        bus: Bus | None,
+        boot: int = 1,
+        *,
+        key: bytes = KEY,
+        log: Logger = LOG,
+    ) -> None:
         self._member = member
         self.boot_id = f"{boot:016x}"
-        udp = UdpBeats(cluster, member, KEY)
-        self._shell = Shell(cluster=cluster, clock=CLOCK, udp=udp)
+        udp = UdpBeats(cluster, member, key)
+        self._shell = Shell(cluster=cluster, clock=CLOCK, udp=udp, log=log)
         if bus is not None:
             self._shell.say_on(bus.connect(member))
         self._stopping = asyncio.Event()
+
+    def checks(self) -> tuple[Check, ...]:
+        return self._shell.checks()
 
     async def __aenter__(self) -> "Member":
         run = self._shell.run(self._member, self.boot_id, self._stopping)
@@ -205,6 +219,31 @@ def test_peers_that_cannot_be_reached_do_not_stop_the_beats() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("is_other", ["key", "cluster"])
+def test_members_that_do_not_believe_each_other_say_so_once_and_why(is_other: str) -> None:
+    lines: list[dict[str, str]] = []
+
+    def write(line: str) -> None:
+        lines.append(json.loads(line))
+
+    async def main() -> None:
+        cluster, log = free_cluster(), Logger(write, clock=CLOCK)
+        theirs = replace(cluster, name="other") if is_other == "cluster" else cluster
+        key = b"another key, of 32 bytes......" if is_other == "key" else KEY
+        stranger = Member(theirs, "b", None, 2, key=key, log=Logger(lambda _: None, clock=CLOCK))
+        async with Member(cluster, "a", None, log=log) as member, stranger:
+            async with asyncio.timeout(PATIENCE_S):
+                while not lines or all(not check.failure for check in member.checks()):
+                    await CLOCK.sleep(5 * MILLISECOND)
+            (failure,) = (check.failure for check in member.checks() if check.failure)
+            assert failure == lines[0]["because"]
+        assert [line["event"] for line in lines] == ["beats_refused"]
+        assert lines[0]["of"] == "b"
+        assert f"another {is_other}" in failure
+
+    asyncio.run(main())
+
+
 def test_a_port_in_use_is_named() -> None:
     async def main() -> None:
         cluster = free_cluster()
@@ -212,7 +251,7 @@ def test_a_port_in_use_is_named() -> None:
             taken.bind((cluster.nodes["a"].address, cluster.heartbeat.port))
             udp = UdpBeats(cluster, "a", KEY)
             with pytest.raises(MachineError, match=f"UDP port {cluster.heartbeat.port}"):
-                udp.open(lambda _: None)
+                udp.open(lambda _, __: None)
             udp.close()
 
     asyncio.run(main())

@@ -71,3 +71,21 @@ def test_the_copy_in_the_environment_takes_its_place(libraries: list[Path], tmp_
         shutil.copy(library, own / ".".join(library.name.split(".")[:3]))
     assert (own / NAME).exists()
     assert "found" in found_without(libraries, own, tmp_path / "empty")
+
+
+def test_without_the_capability_it_is_said_and_the_library_is_not_asked(
+    libraries: list[Path], tmp_path: Path
+) -> None:
+    assert libraries
+    done = subprocess.run(
+        ["unshare", "--user", sys.executable, "-c", FIND, str(tmp_path)],  # nobody, who may nothing
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (
+        "the kernel does not let this process guard virtual IPs (no CAP_NET_ADMIN)" in done.stdout
+    )
+    assert "cap_add: [NET_ADMIN, NET_RAW]" in done.stdout
+    assert done.stderr == ""

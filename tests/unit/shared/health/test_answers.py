@@ -217,7 +217,7 @@ class TestAlive:
     def test_a_process_that_is_not_there_is_not_well(self, tmp_path: Path) -> None:
         code, text = alive(tmp_path, "traffic-switcher")
         assert code == 1
-        assert "traffic_switcher.health.sock: No such file or directory" in text
+        assert "traffic_switcher.health.sock: it has not started yet" in text
 
     def test_asked_wrongly_it_says_how_to_ask(self, tmp_path: Path) -> None:
         for arguments in ((), ("arbitrator",), ("arbiter", "console")):

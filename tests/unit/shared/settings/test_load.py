@@ -263,7 +263,8 @@ def test_a_directory_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (finding,) = examined(changed("key: cluster.key", "key: keys"), tmp_path).findings
     assert finding.code is Code.KEY_FILE
-    assert "cannot be read" in finding.text
+    assert "is a directory" in finding.text
+    assert "Docker makes one where the file that is to be mounted is not there" in finding.help
 
 
 def test_the_command_of_the_help_makes_a_good_key(tmp_path: Path) -> None:
