@@ -6,15 +6,12 @@ no callback of ours may raise, because that ends a subscription without a word.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
-from urllib.parse import ParseResult
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.transport import TcpTransport
 from nats.errors import (
     Error as NatsError,
     NoRespondersError,
@@ -24,6 +21,7 @@ from nats.errors import (
 
 from shared.bus import Answerer, Handler, Received, hops
 from shared.bus.stream import Reply, Stream
+from shared.bus.transport import Transport
 from shared.bus.wire import LAST_AMONG, Parcel, Speaker, Wire
 from shared.errors import BusError, MessageError, words_of
 from shared.instant import MILLISECOND, SECOND, Duration
@@ -38,9 +36,6 @@ RECONNECT_EVERY_US = 100 * MILLISECOND
 # A server that is frozen, or cut off without a word, is given up after the third ping: 1.5 to 2 s.
 PING_EVERY_US = SECOND // 2
 PINGS_MISSED_MAX = 2
-# What we sent and nobody acknowledged for so long has met a silent cut: reconnect at once. 0.7 s
-# are three of TCP's retransmissions (0.2, 0.4, …), so that one lost packet does not cost a link.
-UNACKNOWLEDGED_MAX_MS = 700
 PENDING_MESSAGES_MAX = 65_536  # per subscription: seconds of the largest cluster's traffic
 ARRIVES_WITHIN_US = SECOND  # of a message to ourselves; later the connection is as good as lost
 CLOSE_WITHIN_US = SECOND
@@ -64,7 +59,7 @@ class NatsBus:
         self._seldom = Seldom(speaker.clock)
         self._client = Client()
         # Given before the first connection, nats-py uses it for all of them.
-        self._client._transport = _Transport()  # type: ignore[no-untyped-call] # noqa: SLF001
+        self._client._transport = Transport()  # type: ignore[no-untyped-call] # noqa: SLF001
         self._stream = Stream(speaker.cluster, self._wire.prefix, self)
         self._ensuring: asyncio.Task[None] | None = None
         self._answers: set[asyncio.Task[None]] = set()
@@ -420,37 +415,6 @@ class NatsBus:
         held_back = self._seldom.due(event)
         if held_back is not None:
             self._log.warning(event, **fields, not_logged=held_back)
-
-
-class _Transport(TcpTransport):
-    """A TCP connection that is noticed to be dead, and then let go at once."""
-
-    def __bool__(self) -> bool:
-        return True  # or nats-py takes one of its own for the first connection
-
-    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
-        self.close()  # nats-py forgets one that connected and then gave no greeting
-        await super().connect(uri, buffer_size, connect_timeout)
-        assert self._bare_io_writer is not None
-        connection = self._bare_io_writer.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MAX_MS)
-
-    async def readline(self) -> bytes:
-        # Whatever nats-py does not expect here would end its reconnecting for ever.
-        assert self._io_reader is not None
-        try:
-            line = await self._io_reader.readline()
-        except ValueError as error:
-            raise NatsError(f"greeted by something that is not NATS: {error}") from error
-        if line.startswith(b"INFO ") and not line.startswith(b"INFO {"):
-            raise NatsError("greeted by something that is not NATS: no object after INFO")
-        return line
-
-    def close(self) -> None:
-        # Not a polite close: with unsent bytes (or TLS, 30.7 s measured) it waits for a peer that
-        # is gone before the reconnection begins. What must arrive was echoed before.
-        if self._io_writer is not None:
-            self._io_writer.transport.abort()
 
 
 def _words(error: Exception) -> str:

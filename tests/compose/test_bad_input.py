@@ -47,7 +47,7 @@ def ended(folder: Path, *options: str) -> tuple[int, str]:
         check=False,
         timeout=WITHIN_S,
     )
-    (line,) = (json.loads(line) for line in done.stderr.splitlines())
+    line = json.loads(done.stderr.splitlines()[-1])
     assert line["event"] == "ended"
     assert line["exit_code"] == done.returncode
     return done.returncode, line["because"]

@@ -20,7 +20,7 @@ from shared.cluster import Cluster, HeartbeatSettings
 from shared.errors import MachineError
 from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Duration
-from shared.log import Logger
+from shared.log import Logger, as_json
 from shared.messages.health import Heartbeat
 from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.unit.heartbeat.test_beats import CLUSTER
@@ -227,7 +227,7 @@ def test_members_that_do_not_believe_each_other_say_so_once_and_why(is_other: st
         lines.append(json.loads(line))
 
     async def main() -> None:
-        cluster, log = free_cluster(), Logger(write, clock=CLOCK)
+        cluster, log = free_cluster(), Logger(write, clock=CLOCK, render=as_json)
         theirs = replace(cluster, name="other") if is_other == "cluster" else cluster
         key = b"another key, of 32 bytes......" if is_other == "key" else KEY
         stranger = Member(theirs, "b", None, 2, key=key, log=Logger(lambda _: None, clock=CLOCK))
