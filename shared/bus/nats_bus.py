@@ -23,8 +23,9 @@ from shared.bus import Answerer, Handler, Received, hops
 from shared.bus.stream import Reply, Stream
 from shared.bus.transport import Transport
 from shared.bus.wire import LAST_AMONG, Parcel, Speaker, Wire
-from shared.errors import BusError, MessageError, words_of
+from shared.errors import BusError, MessageError
 from shared.instant import MILLISECOND, SECOND, Duration
+from shared.kernel_words import words_of
 from shared.log import Seldom
 from shared.messages.codec import SIZE_MAX
 from shared.messages.table import Message

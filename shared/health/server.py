@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import h11
 
 from shared.directories import make
-from shared.errors import MachineError, words_of
+from shared.errors import MachineError
 from shared.health import Health, as_text, is_well
+from shared.kernel_words import words_of
 from shared.measures import Measure
 from shared.unix_socket import listen
 

@@ -10,7 +10,8 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from shared.errors import MachineError, words_of
+from shared.errors import MachineError
+from shared.kernel_words import words_of
 
 CONNECTIONS_MAX = 128  # four times the followers: descriptors are finite
 FIRST_REQUEST_WITHIN_S = 10.0  # a connection that asks nothing is let go
