@@ -11,25 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from shared.version import version
+from tests.compose.cluster import VERSION
 
 ROOT = Path(__file__).parents[2]
-IMAGE = f"equipoise:{os.environ.get('EQUIPOISE_VERSION') or version()}"
+IMAGE = f"equipoise:{VERSION}"  # the cluster's, which has built it
 WITHIN_S = 120
 
 
-def _is_here() -> bool:
-    asked = ("docker", "image", "inspect", IMAGE)
-    return (
-        shutil.which("docker") is not None
-        and subprocess.run(asked, capture_output=True, check=False).returncode == 0
-    )
-
-
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(not _is_here(), reason=f"no engine here has the image {IMAGE}"),
-]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(240)]
 
 
 def ended(folder: Path, *options: str) -> tuple[int, str]:
