@@ -17,6 +17,7 @@ class Relay:
         self._open: list[sockets.socket] = []
         self._handing: list[threading.Thread] = []
         self._is_cut = False
+        self._changing = threading.Lock()  # who comes while it is cut is in either, never between
         self._listener = sockets.socket(sockets.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -25,7 +26,8 @@ class Relay:
 
     def cut(self) -> None:
         """End every connection, and hang up on who comes."""
-        self._is_cut = True
+        with self._changing:
+            self._is_cut = True
         for each in self._open:
             _shut(each)
         for thread in self._handing:
@@ -53,16 +55,20 @@ class Relay:
             except OSError:
                 return
             self.came += 1
-            if self._is_cut:
-                client.close()
-                continue
-            engine = sockets.socket(sockets.AF_UNIX)
-            engine.connect(str(self._engine))
-            self._open += (client, engine)
-            for one, other in ((client, engine), (engine, client)):
-                thread = threading.Thread(target=_hand_on, args=(one, other))
-                self._handing.append(thread)
-                thread.start()
+            with self._changing:
+                self._receive(client)
+
+    def _receive(self, client: sockets.socket) -> None:
+        if self._is_cut:
+            client.close()
+            return
+        engine = sockets.socket(sockets.AF_UNIX)
+        engine.connect(str(self._engine))
+        self._open += (client, engine)
+        for one, other in ((client, engine), (engine, client)):
+            thread = threading.Thread(target=_hand_on, args=(one, other))
+            self._handing.append(thread)
+            thread.start()
 
 
 def _hand_on(one: sockets.socket, other: sockets.socket) -> None:

@@ -14,13 +14,14 @@ import shutil
 import socket as sockets
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
-from docker.errors import NotFound
+from docker.errors import ImageNotFound, NotFound
 
 from services.arbiter.core.situation import alarms
 from services.health_probe.core import container
@@ -132,8 +133,11 @@ def _make_image(client: Any, version: str) -> None:
 def client() -> Iterator[Any]:
     found = docker.APIClient(base_url=f"unix://{SOCKET}", version="auto", timeout=60)
     _make_image(found, "1")
+    first = found.inspect_image(IMAGE)["Id"]
     yield found
     found.remove_image(IMAGE, force=True)
+    with suppress(ImageNotFound):  # a test may have given its tag to another
+        found.remove_image(first, force=True)
     found.close()
 
 
