@@ -1,7 +1,8 @@
 """`make bench`: measure everything, and write docs/benchmarks.md. `--quick` only tries it out.
 
 `--only NAME` (several times: several) measures some parts and keeps what is remembered of the
-others; `--count N` plays their drills so often (of the part `starved`: for so many minutes).
+others; `--count N` plays their drills so often (of the part `starved`: for so many minutes). What
+containers cost is measured where an engine is, by `make bench-compose`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from benchmarks import commands, decide, idle, machine, plot, starved
+from benchmarks import commands, composed, decide, idle, machine, plot, starved
 from benchmarks.document import (
     HUNG_BALANCER_MS,
     IN_SILENCE,
@@ -133,6 +134,12 @@ def measured(measure: Callable[[], Part]) -> Part:
     return part
 
 
+def write(folder: Path) -> None:
+    """Write the document of all that is remembered."""
+    names = [*measures(ROOT, quick=False, count=None), composed.NAME]
+    (folder / "benchmarks.md").write_text(document(saved(folder, names)))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the benchmarks."""
     parser = argparse.ArgumentParser(prog="benchmarks", allow_abbrev=False)
@@ -147,8 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in options.only or names:
         say(name)
         measured(ways[name]).save(folder)
-        # After every part, so that what was measured is there if a later one cannot be.
-        (folder / "benchmarks.md").write_text(document(saved(folder, names)))
+        write(folder)  # after every part: it is there if a later one cannot be measured
     say(f"{folder / 'benchmarks.md'} is written")
     return 0
 

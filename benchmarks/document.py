@@ -57,7 +57,7 @@ class Drilled:
 
     def values(self, figure: str) -> list[float]:
         """Return one figure of every play that has it; of several VIPs that of the worst."""
-        found = (_figure(play, figure) for play in self.report["drills"])
+        found = (figure_of(play, figure) for play in self.report["drills"])
         return [value for value in found if isinstance(value, float | int)]
 
     @property
@@ -138,7 +138,8 @@ def commands_part(status_ms: Sequence[float]) -> Part:
     return Part(name="commands", budgets=budgets, section=_commands(status_ms))
 
 
-def _figure(play: DrillResult, figure: str) -> object:
+def figure_of(play: DrillResult, figure: str) -> object:
+    """Return one figure of a play; of several VIPs that of the worst."""
     if figure.startswith("after_heal_"):
         part = play["after_heal"]
         if part is None:

@@ -1,28 +1,33 @@
 """Plays each drill N times on the composed cluster, and writes what it cost.
 
-    python -m tests.compose --measure N          docs/benchmarks/compose.json, and a table
+    python -m tests.compose --measure N          a chapter of docs/benchmarks.md
 
-The same figures as the sandbox's report has, summed up by the same code; counted from the moment
-at which the engine (or the kernel) was asked, so that they include what the engine itself takes.
+The same drills are then played in the sandbox, at the same rate. Figures count from the moment at
+which the engine (or the kernel) was asked, so that they include what the engine itself takes.
 """
 
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.parts import table
+from benchmarks import sandboxes
+from benchmarks.__main__ import measured, write
+from benchmarks.composed import composed_part
+from benchmarks.parts import Part
 from services.sandbox.drills.catalogue import DRILLS
 from services.sandbox.drills.catalogue.drill import Aim, Drill, of_nodes
 from services.sandbox.drills.names import Name
-from services.sandbox.drills.report import DrillResult, Report, Sum, report
+from services.sandbox.drills.report import DrillResult, Report, report
 from shared.cluster import Cluster
+from shared.instant import SECOND
 from tests.compose import catalogue
 from tests.compose.cluster import ROOT
 from tests.compose.playing import Running, running
 
+DOCS = ROOT / "docs"
+UPS = 3  # with images present, without volumes
 RATE = 200  # the compose file's own client's
 NAMES = (
     Name.KILL_INSTANCE,
@@ -35,15 +40,6 @@ NAMES = (
     Name.KILL_NODE,
     Name.PLANNED_FAILOVER,
 )
-COLUMNS = {
-    "noticed_ms": "noticed",
-    "switched_ms": "switched",
-    "vip_moved_ms": "VIP elsewhere",
-    "vip_dark_ms": "VIP dark",
-    "slowest_ms": "slowest safe answer",
-    "safe_failed": "failed (count)",
-}
-WRITTEN = ROOT / "docs" / "benchmarks" / "compose.json"
 
 
 def drills(found: Running) -> Iterator[tuple[Drill, Sequence[Aim]]]:
@@ -60,8 +56,8 @@ def say(text: str) -> None:
     sys.stderr.write(f"measure: {text}\n")
 
 
-def measured(count: int) -> Report:
-    """Play all of them."""
+def in_containers(count: int) -> tuple[Report, list[float]]:
+    """Play all of them, each `count` times; return the report, and how long each `up` took."""
     results: list[DrillResult] = []
     with (
         tempfile.TemporaryDirectory(prefix="equipoise-measure-") as folder,
@@ -72,32 +68,43 @@ def measured(count: int) -> Report:
             for number in range(count):
                 results.append(found.play(drill, aims[number % len(aims)]))
                 say(f"{drill.name} {results[-1]['target']}: {results[-1]['findings'] or 'ok'}")
+        ups_s = [up_s(found) for _ in range(UPS)]
+    return report(results, nodes=2, rate=RATE, findings=[]), ups_s
+
+
+def up_s(found: Running) -> float:
+    """Take it down and bring it up; return the seconds from then until it serves."""
+    found.composed.compose("down", "--volumes", "--timeout", "5")
+    begin_at = found.clock.now()
+    found.composed.compose("up", "--detach")
+    found.until_serving()
+    took_s = (found.clock.now() - begin_at) / SECOND
+    say(f"up: {took_s:.1f} s")
+    return took_s
+
+
+def in_the_sandbox(count: int) -> Report:
+    """Play the same ones there, at the same rate."""
+    results: list[DrillResult] = []
+    for name in NAMES:
+        say(f"{name} in the sandbox")
+        results += sandboxes.drills(name, count, RATE)[0]["drills"]
     return report(results, nodes=2, rate=RATE, findings=[])
-
-
-def shown(found: Sum | None) -> str:
-    """Return one figure: median and largest."""
-    return "" if found is None else f"{found['p50']:.0f} ({found['max']:.0f})"
-
-
-def rows(found: Report) -> list[tuple[str, ...]]:
-    """Return the table: a drill a line, p50 (max)."""
-    return [
-        (
-            sums["drill"],
-            str(sums["played"]),
-            *(shown(sums["figures"][name]) for name in COLUMNS),
-        )
-        for sums in found["repeated"]
-    ]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write."""
-    found = measured(int(arguments[0]))
-    WRITTEN.parent.mkdir(parents=True, exist_ok=True)
-    WRITTEN.write_text(json.dumps(found, indent=1) + "\n")
-    sys.stdout.write(table(("drill", "n", *COLUMNS.values()), rows(found)) + "\n")
+    count = int(arguments[0])
+    is_urgent = os.environ.get("EQUIPOISE_RTPRIO") != "0"
+
+    def measure() -> Part:
+        containers, ups_s = in_containers(count)
+        return composed_part(containers, in_the_sandbox(count), ups_s, is_urgent=is_urgent)
+
+    part = measured(measure)
+    part.save(DOCS)
+    write(DOCS)
+    sys.stdout.write(part.section + "\n")
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.composed import composed_part
 from benchmarks.decide import Row
 from benchmarks.document import (
     Drilled,
@@ -131,3 +132,23 @@ def test_parts_that_were_not_measured_again_are_remembered(tmp_path: Path) -> No
     remembered = saved(tmp_path, ["freeze-node", "never-measured", "cut-node"])
     assert [part.name for part in remembered] == ["freeze-node", "cut-node"]
     assert "cut-node: until its VIP answers" in document(remembered)
+
+
+def test_containers_stand_beside_the_sandbox_drill_by_drill() -> None:
+    theirs, ours = drilled(Name.KILL_INSTANCE, 3).report, drilled(Name.KILL_INSTANCE, 3, switch=80)
+    part = composed_part(ours.report, theirs, [9.5, 21.0], is_urgent=False)
+    row = next(line for line in part.section.splitlines() if line.startswith("| kill-instance"))
+    switched = row.split(" | ")[3]
+    slow, quick = (float(each.split()[0]) for each in switched.split(" / "))
+    assert slow > quick
+    assert "COUNT=3" in part.section
+    assert "9.5, 21.0 s" in part.section
+    assert [budget[3] for budget in part.budgets] == ["**missed**", "met"]
+
+
+def test_a_drill_that_the_sandbox_lacks_has_no_figures_of_it() -> None:
+    theirs, ours = drilled(Name.KILL_INSTANCE, 1).report, drilled(Name.KILL_INSTANCE, 1).report
+    ours["drills"][0]["drill"] = Name.KILL_NODE.value
+    part = composed_part(ours, theirs, [9.5], is_urgent=True)
+    row = next(line for line in part.section.splitlines() if line.startswith("| kill-node"))
+    assert row.endswith(" / - |")
