@@ -74,7 +74,7 @@ class Arbiter:
         self._tickets = 0
         self._dropped = 0
         self._ordered: tuple[int, int] | None = None  # the newest plan
-        self._spans = IncidentSpans(base.telemetry)
+        self._spans = IncidentSpans(base.telemetry, base.settings.cluster.name, base.clock.wall())
         self._tasks: set[asyncio.Task[None]] = set()
         self._counts = Counts()
         base.health.check(lambda: own_readiness(self._state, base.clock.now()))
@@ -137,9 +137,10 @@ class Arbiter:
         self._counts = counted(self._counts, action)
 
     async def _order(self, order: Order) -> None:
-        plan = order.command.plan
+        plan, begun_wall_us = order.command.plan, self._base.clock.wall()
         for node in order.to:
             await self._base.bus.publish(order.command, to=node)
+        self._spans.sent(order, begun_wall_us, self._base.clock.wall())
         # Commands are repeated until acknowledged, twenty times a second.
         is_new, self._ordered = plan.number != self._ordered, plan.number
         (self._base.log.info if is_new else self._base.log.debug)(

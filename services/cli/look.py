@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 UP, AMBER, RED, DIM, BOLD = "38;5;39", "38;5;178", "1;38;5;203", "2", "1"
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# What a terminal does not show: colours, and where a text leads to (OSC 8).
+_ANSI = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;;[^\x1b]*\x1b\\")
 # What a terminal would obey instead of showing it: control characters, and reversals of direction.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _PLAIN = {"✓": "ok", "▲": "?!", "✗": "XX", "⏸": "||", "↗": "^^", "→": "->", "…": "...", "·": "-"}
@@ -21,10 +22,18 @@ class Look(NamedTuple):
     colour: bool = False
     ascii: bool = False
     width: int = 80
+    links: bool = False
 
     def paint(self, style: str, text: str) -> str:
         """Return a text in a colour, where there are any."""
         return f"\x1b[{style}m{text}\x1b[0m" if self.colour and text else text
+
+    def link(self, url: str) -> str:
+        """Return an address that can be clicked, where there is something to click with.
+
+        Terminals find addresses by themselves, but not those that are wrapped.
+        """
+        return f"\x1b]8;;{url}\x1b\\{url}\x1b]8;;\x1b\\" if self.links else url
 
     def finish(self, text: str) -> str:
         """Return a whole output as the place can show it."""

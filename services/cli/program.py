@@ -105,6 +105,7 @@ def look_of(stream: Any, *, no_color: bool, plain: bool) -> Look:  # noqa: ANN40
         colour=colour and not no_color,
         ascii=plain or not encoding.startswith("utf") or dumb,
         width=_width(stream),
+        links=terminal,
     )
 
 

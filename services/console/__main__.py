@@ -35,7 +35,7 @@ class Program:
     async def main(self, base: Base) -> None:
         """Hear the bus until told to stop."""
         console = await self._built.get()
-        await console.hear(base.bus)
+        await console.hear(base.bus, base.telemetry)
         base.ready(api=str(base.settings.run_directory / "api.sock"))
         await base.stopping.wait()
 

@@ -45,6 +45,8 @@ from shared.messages.traffic import (
     Refused,
     Restore,
 )
+from shared.telemetry import ROOT_KEY, Telemetry
+from shared.trace import SpanKind
 
 HEARD: tuple[type[Message], ...] = (
     Heartbeat,
@@ -89,6 +91,7 @@ class Console:
     def __init__(self, ground: Ground, *, version: str) -> None:
         self._clock, self._log, self._stopping = ground.clock, ground.log, ground.stopping
         self._bus: Bus | None = None
+        self._telemetry = Telemetry()
         self._queue: asyncio.Queue[Happening] = asyncio.Queue(QUEUE_MAX)
         self._dropped = 0
         self._news = asyncio.Condition()
@@ -120,8 +123,9 @@ class Console:
         """Return the time of day, for people."""
         return self._clock.wall()
 
-    async def hear(self, bus: Bus) -> None:
+    async def hear(self, bus: Bus, telemetry: Telemetry) -> None:
         """Begin to hear, as soon as there is a bus."""
+        self._telemetry = telemetry
         for pattern in sorted({BY_MESSAGE[kind].pattern for kind in HEARD}):
             await bus.subscribe(pattern, self._hear)
         self._bus = bus
@@ -151,11 +155,33 @@ class Console:
         """Carry a wish to the leading arbiter; raise `BusError` if nobody answers."""
         if self._bus is None:
             raise BusError("the bus has not been reached yet")
+        begun_wall_us = self._clock.wall()
         answer = await self._bus.ask(request, timeout_us=ASK_WITHIN_US)
         if not isinstance(answer, OperatorAnswer):
             raise BusError(f"the arbiter answered with a {type(answer).__name__}")
         self._log.info("asked", verb=request.verb.value, owner=request.owner, answer=answer.answer)
+        self._trace(request, answer, begun_wall_us)
         return answer
+
+    def _trace(self, request: OperatorRequest, answer: OperatorAnswer, begun_wall_us: int) -> None:
+        """Add what a person asked for to the trace of the incident that it became."""
+        if answer.incident is None:
+            return
+        verb = request.verb.value
+        self._telemetry.record(
+            name=f"ask {verb}",
+            incident=answer.incident,
+            begin_wall_us=begun_wall_us,
+            end_wall_us=self._clock.wall(),
+            parent=ROOT_KEY,
+            key=f"ask/{self._state.member}/{verb}/{begun_wall_us}",
+            attributes={
+                "equipoise.verb": verb,
+                "equipoise.owner": request.owner,
+                "equipoise.answer": answer.answer.value,
+            },
+            kind=SpanKind.SERVER,  # of the person at the other end of its HTTP
+        )
 
     def _hear(self, received: Received) -> None:
         try:

@@ -43,6 +43,7 @@ from shared.measures import Measure
 from shared.messages.facts import IncidentOpened, IncidentUpdated
 from shared.messages.health import Evidence, Picture
 from shared.telemetry import Telemetry
+from shared.trace import SpanKind
 
 if TYPE_CHECKING:
     from services.health_probe.adapters.engine import Engine
@@ -213,7 +214,11 @@ class Shell:
                 "equipoise.detail": evidence.detail,
                 "equipoise.threshold": evidence.threshold,
                 "equipoise.sequence": evidence.sequence,
+                "server.address": self._cluster.nodes[evidence.node].address,
+                "server.port": self._cluster.services[evidence.service].port,
             },
+            kind=SpanKind.CLIENT,
+            failure=evidence.detail,
         )
 
     def _close(self) -> None:

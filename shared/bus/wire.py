@@ -27,7 +27,7 @@ LAST_AMONG = 16
 # A token of a subject that we send: what names of members, services and incidents are made of.
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
-Traceparent: TypeAlias = Callable[[Message], str | None]
+Traceparent: TypeAlias = Callable[[Message, str], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Wire:
         )
         headers = None if once is None else {"Nats-Msg-Id": once}
         if self._speaker.traceparent_of is not None:
-            traceparent = self._speaker.traceparent_of(message)
+            traceparent = self._speaker.traceparent_of(message, subject)
             if traceparent is not None:
                 headers = {**(headers or {}), "traceparent": traceparent}
                 if self._speaker.on_hop is not None:

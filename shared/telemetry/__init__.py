@@ -6,7 +6,7 @@ back-dated. Without an endpoint nothing is recorded and OpenTelemetry is not eve
 there is one, `shared.telemetry.otlp` is the only module that knows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,8 +16,9 @@ from shared.errors import ConfigError
 from shared.log import Log
 from shared.messages.facts import Incident
 from shared.messages.table import Message
-from shared.messages.traffic import Drain, Failback, Failover, Restore
+from shared.messages.traffic import Command
 from shared.telemetry import variables
+from shared.trace import SpanKind
 
 Attribute: TypeAlias = str | int | float | bool
 
@@ -27,10 +28,18 @@ ROOT_KEY = "incident"  # the key of the span that covers the whole incident
 def incident_of(message: Message) -> str | None:
     """Return the incident that a message is about, as far as it says."""
     subject: object = message
-    if isinstance(message, Failover | Failback | Drain | Restore):
+    if isinstance(message, Command):
         subject = message.plan
     incident = getattr(subject, "incident", None)
     return incident.id if isinstance(incident, Incident) else incident
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another span that has to do with one, without being its parent."""
+
+    incident: str
+    key: str = ROOT_KEY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +51,25 @@ class Recorder:
     member: str
 
 
+def messaging(operation: str, cluster: str, subject: str, node: str) -> dict[str, Attribute]:
+    """Return what the semantic conventions want of a span about a message to a node."""
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": f"equipoise.{cluster}.{subject}.{node}",
+        "messaging.destination.template": f"equipoise.{cluster}.{subject}.{{node}}",
+    }
+
+
 class Telemetry:
     """Records spans; this one is off and costs nothing."""
 
     enabled = False
 
-    def traceparent_of(self, message: Message) -> str | None:
+    def traceparent_of(self, message: Message, subject: str) -> str | None:
         """Return the W3C trace context of a message about an incident; None: no trace."""
-        _ = message
+        _ = message, subject
         return None
 
     def record(  # noqa: PLR0913 - a span has so many parts
@@ -62,11 +82,14 @@ class Telemetry:
         parent: str | None,
         key: str,
         attributes: Mapping[str, Attribute],
+        kind: SpanKind = SpanKind.INTERNAL,
+        links: Sequence[Link] = (),
+        failure: str = "",
     ) -> None:
         """Record a complete span of an incident's trace; never waits.
 
         `key` names the span within the trace (`switch/node-a`), `parent` is another span's key or
-        None for the root, whose key is `ROOT_KEY`.
+        None for the root, whose key is `ROOT_KEY`; `failure` says what went wrong in it.
         """
 
     def record_hop(self, hop: Hop) -> None:

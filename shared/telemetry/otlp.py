@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -18,21 +18,24 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace import Link as SdkLink, SpanContext, SpanKind as SdkKind, TraceFlags
+from opentelemetry.trace.status import Status, StatusCode
 
 from shared.bus.hops import Hop
 from shared.clock import Clock
 from shared.instant import MINUTE, SECOND
 from shared.log import Log, Seldom
 from shared.messages.table import Message
+from shared.messages.traffic import Command
 from shared.telemetry import (
     ROOT_KEY,
     Attribute,
+    Link,
     Recorder,
     Telemetry,
     incident_of,
 )
-from shared.trace import span_id_of, trace_id_of
+from shared.trace import SpanKind, sent_key, span_id_of, trace_id_of
 
 NANOSECONDS_PER_US = 1_000
 EXPORT_EVERY_MS = 200  # a person who looks at once sees it; the SDK's 5 s is an eternity here
@@ -86,8 +89,11 @@ class OtlpTelemetry(Telemetry):
             schedule_delay_millis=None if "OTEL_BSP_SCHEDULE_DELAY" in environ else EXPORT_EVERY_MS,
         )
 
-    def traceparent_of(self, message: Message) -> str | None:
-        """Return the W3C trace context of a message about an incident; None: no trace."""
+    def traceparent_of(self, message: Message, subject: str) -> str | None:
+        """Return the W3C trace context of a message about an incident; None: no trace.
+
+        A command's is the span in which it is sent; what is said of an incident is about it all.
+        """
         incident = incident_of(message)
         if incident is None:
             return None
@@ -97,7 +103,10 @@ class OtlpTelemetry(Telemetry):
         self._incidents[trace_id] = incident
         if len(self._incidents) > INCIDENTS_MAX:
             del self._incidents[next(iter(self._incidents))]
-        return f"00-{trace_id}-{span_id_of(trace_id, ROOT_KEY)}-01"
+        key = ROOT_KEY
+        if isinstance(message, Command):
+            key = sent_key(subject, message.plan.number)
+        return f"00-{trace_id}-{span_id_of(trace_id, key)}-01"
 
     def record(  # noqa: PLR0913 - a span has so many parts
         self,
@@ -109,6 +118,9 @@ class OtlpTelemetry(Telemetry):
         parent: str | None,
         key: str,
         attributes: Mapping[str, Attribute],
+        kind: SpanKind = SpanKind.INTERNAL,
+        links: Sequence[Link] = (),
+        failure: str = "",
     ) -> None:
         """Record a complete span of an incident's trace; never waits."""
         trace_id = trace_id_of(self._cluster, incident)
@@ -121,6 +133,9 @@ class OtlpTelemetry(Telemetry):
                 parent=None if parent is None else _context(trace_id, parent),
                 resource=self._resource,
                 attributes={"equipoise.incident": incident, **attributes},
+                kind=SdkKind[kind.name],
+                links=tuple(self._link(link) for link in links),
+                status=Status(StatusCode.ERROR, failure) if failure else Status(),
                 start_time=begin_wall_us * NANOSECONDS_PER_US,
                 end_time=max(begin_wall_us, end_wall_us) * NANOSECONDS_PER_US,
             )
@@ -152,10 +167,14 @@ class OtlpTelemetry(Telemetry):
                     "messaging.destination.name": hop.subject,
                     "messaging.message.envelope.size": hop.size,
                 },
+                kind=SdkKind.CONSUMER,
                 start_time=hop.begin_wall_us * NANOSECONDS_PER_US,
                 end_time=max(hop.begin_wall_us, hop.end_wall_us) * NANOSECONDS_PER_US,
             )
         )
+
+    def _link(self, link: Link) -> SdkLink:
+        return SdkLink(_context(trace_id_of(self._cluster, link.incident), link.key))
 
     def _is_sampled(self, trace_id: str) -> bool:
         """Say whether an incident is traced: by its trace's id, so that all programs agree."""

@@ -1,14 +1,26 @@
 """What OpenTelemetry's variables ask for (its specification: SDK configuration, OTLP exporter).
 
-Those that only the exporter or its batches need are left to the SDK, which reads them itself.
+Those that only the exporter or its batches need are read by the SDK itself; here they are only
+judged, since the SDK would end by some of them, and none of its words names the variable.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.errors import ConfigError
 
 PROTOCOL = "http/protobuf"
+SECONDS = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+NUMBERS = (
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+)
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
+_LENGTH = re.compile(r"(?=.*[1-9])[0-9]{1,8}(\.[0-9]{1,8})?")
+COMPRESSIONS = ("none", "gzip", "deflate")
 # `parentbased_…` is the same here: our traces begin with us.
 SAMPLERS = ("always_on", "always_off", "traceidratio")
 
@@ -31,6 +43,7 @@ def read(endpoint: str | None, environ: Mapping[str, str]) -> Wanted | None:
     if exporter != "otlp":
         raise ConfigError(f"OTEL_TRACES_EXPORTER is '{exporter}'; it must be otlp or none")
     _demand_http(environ)
+    _demand_what_the_sdk_can_read(environ)
     if not url.startswith(("http://", "https://")):
         raise ConfigError(
             f"the endpoint of traces is '{url}'; it must begin with http:// or https://,"
@@ -62,6 +75,20 @@ def _demand_http(environ: Mapping[str, str]) -> None:
                     " which collectors and Jaeger take on port 4318"
                 )
             return
+
+
+def _demand_what_the_sdk_can_read(environ: Mapping[str, str]) -> None:
+    """Refuse what the SDK would end by, or silently take its own default for."""
+    for name in (*SECONDS, *NUMBERS):
+        text = _value(environ, name)
+        if text and (_NUMBER if name in NUMBERS else _LENGTH).fullmatch(text) is None:
+            what = "a whole number" if name in NUMBERS else "a number of seconds"
+            raise ConfigError(f"{name} is '{text}'; it must be {what} above 0, as in 10")
+    for name in ("OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"):
+        text = _value(environ, name)
+        if text and text not in COMPRESSIONS:
+            one_of = ", ".join(COMPRESSIONS)
+            raise ConfigError(f"{name} is '{text}'; it must be one of {one_of}")
 
 
 def _ratio(environ: Mapping[str, str]) -> float:

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 NANOSECONDS_PER_US = 1_000
 
@@ -28,6 +28,9 @@ class ReceivedSpan:
     span_id: str
     parent_id: str | None
     name: str
+    kind: str  # as in `shared.trace.SpanKind`
+    links: tuple[tuple[str, str], ...]  # trace and span
+    failure: str
     begin_wall_us: int
     end_wall_us: int
     attributes: dict[str, object]
@@ -122,6 +125,9 @@ def _span(span: Span, resource: dict[str, object]) -> ReceivedSpan:
         span_id=span.span_id.hex(),
         parent_id=span.parent_span_id.hex() or None,
         name=span.name,
+        kind=Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+        links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
+        failure=span.status.message if span.status.code == Status.STATUS_CODE_ERROR else "",
         begin_wall_us=span.start_time_unix_nano // NANOSECONDS_PER_US,
         end_wall_us=span.end_time_unix_nano // NANOSECONDS_PER_US,
         attributes=_plain(span.attributes),

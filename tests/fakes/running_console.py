@@ -22,6 +22,7 @@ from shared.messages.table import Message
 from shared.unix_socket import listen
 from tests.eventually import PATIENCE_S
 from tests.fakes.grounds import KeptLog, bus_of, settings_of
+from tests.fakes.recorded_spans import Recording
 from tests.fakes.scripted_arbiter import ScriptedArbiter
 from tests.fakes.situations import shop
 
@@ -37,6 +38,7 @@ class RunningConsole:
         self._past = past
         self.socket = directory / "api.sock"
         self.log = KeptLog()
+        self.spans = Recording()
         self.broker = MemoryBroker()
         self.arbiter: ScriptedArbiter
         self.console: Console
@@ -118,7 +120,7 @@ class RunningConsole:
             health.is_ready()
             health.check(lambda: (Check(name="bus", failure=bus.trouble),))
             health.check(lambda: readiness(self.console.state, clock.now()))
-            await self.console.hear(bus)
+            await self.console.hear(bus, self.spans)
             await self.arbiter.begin()
             await self.arbiter.say()
             while not self.console.state.balancers or self.console.state.filling != "filled":

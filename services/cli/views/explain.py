@@ -26,7 +26,7 @@ def explain_lines(incident: IncidentView, look: Look) -> list[str]:
         *_moves(incident, look),
         *_rules(incident, look),
         *_said("Faster?", incident["faster"], look),
-        *_said("Trace", incident["trace_url"] or incident["trace_id"], look),
+        *_trace(incident, look),
         *_said("Events", f"equipoise events --incident {incident['id']}", look),
     ]
 
@@ -50,6 +50,13 @@ def _said(label: str, text: str, look: Look) -> list[str]:
     if not text:
         return []
     return wrapped(text, look.width, indent=" " * LABEL, first=f"{label:<{LABEL}}")
+
+
+def _trace(incident: IncidentView, look: Look) -> list[str]:
+    """Return where the trace is seen; in one line, however long it is, to be clicked or copied."""
+    url = incident["trace_url"]
+    shown = look.link(url) if url else incident["trace_id"]
+    return [f"{'Trace':<{LABEL}}{shown}"] if shown else []
 
 
 def _why(incident: IncidentView, look: Look) -> list[str]:

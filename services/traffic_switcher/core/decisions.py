@@ -64,6 +64,7 @@ from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.traffic import Command, Failover, Plan, Refused, Stage
 from shared.rules import original, serving
+from shared.trace import SpanKind
 
 Decided: TypeAlias = tuple[State, tuple[Action, ...]]
 
@@ -358,6 +359,7 @@ def _verification_span(state: State, seen: str) -> tuple[Action, ...]:
             begin_at=progress.installed_at,
             end_at=progress.verified_at,
             attributes={"epoch": plan.epoch, "sequence": plan.sequence, "seen": seen},
+            kind=SpanKind.CLIENT,  # a real request
         ),
     )
 

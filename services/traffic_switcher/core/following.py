@@ -36,6 +36,7 @@ from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.traffic import Applied, Drift, Measured, Plan, Stage
 from shared.rules import Admission, Rule, Rules, digest, original_of
+from shared.trace import SpanKind, sent_key
 
 RECOVERY = "failback"  # the key of the span that covers an incident's end, as the arbiter draws it
 DETAIL_MAX = 1_000  # of what a load balancer said, in a message
@@ -382,10 +383,20 @@ def _installation_spans(state: State) -> tuple[Action, ...]:
         begin_at=progress.received_at,
         end_at=progress.installed_at,
         attributes=number,
+        kind=SpanKind.CONSUMER,
+        link=sent_key(f"command.{state.node}", plan.number),
     )
     begin_at = progress.installed_at if progress.stepped_at is None else progress.stepped_at
     parts = tuple(
-        replace(whole, name=str(step), key=f"{key}/{step}", parent=key, begin_at=begin_at)
+        replace(
+            whole,
+            name=str(step),
+            key=f"{key}/{step}",
+            parent=key,
+            begin_at=begin_at,
+            kind=SpanKind.CLIENT,  # of HAProxy
+            link="",
+        )
         for step in progress.steps
     )
     return (whole, *parts)

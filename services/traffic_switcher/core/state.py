@@ -13,6 +13,7 @@ from shared.instant import Duration, Instant
 from shared.messages.table import Message
 from shared.messages.traffic import Applied, Command, Drift, Plan
 from shared.rules import Rules
+from shared.trace import SpanKind
 
 Number: TypeAlias = tuple[int, int]  # epoch, sequence
 FIRST: Number = (0, 0)  # below every plan
@@ -239,6 +240,8 @@ class Trace:
     begin_at: Instant
     end_at: Instant
     attributes: Mapping[str, str | int]
+    kind: SpanKind = SpanKind.INTERNAL
+    link: str = ""  # the key of the span whose message led to this
 
 
 Action: TypeAlias = Persist | Read | Apply | Prepare | Verify | Say | Trace

@@ -42,21 +42,17 @@ def test_a_killed_instance_is_one_trace_of_all_services_whose_phases_add_up(
     below = children_of(root, spans)
     phases = [span for span in below if span.name in PHASES][: len(PHASES)]
     assert [span.name for span in phases] == PHASES
-    for before, after in itertools.pairwise(phases):
-        assert before.end_wall_us == after.begin_wall_us, "phases follow one another without gaps"
-    assert phases[0].begin_wall_us == root.begin_wall_us
-    whole = phases[-1].end_wall_us - root.begin_wall_us
-    assert sum(span.duration_us for span in phases) == whole
-
+    check_sum(root, phases)
     detect, _, switch, verify = phases
-    check_hops([span for span in below if span.resource["service.name"] == "nats"], phases)
+    check_hops(spans, phases)
     probes = children_of(detect, spans)
     assert probes, "whoever gave the evidence shows its probe"
     assert "equipoise-health_probe" in {span.resource["service.name"] for span in probes}
-    for phase in (switch, verify):
-        members = {span.resource["service.instance.id"] for span in children_of(phase, spans)}
-        assert members == {"node-a", "node-b"}, f"{phase.name} has a span for every node"
-    (installed, *_) = children_of(switch, spans)
+    installs = [span for span in children_of(switch, spans) if span.kind == "consumer"]
+    for found in (installs, children_of(verify, spans)):
+        members = {span.resource["service.instance.id"] for span in found}
+        assert members == {"node-a", "node-b"}, "there is a span for every node"
+    (installed, *_) = installs
     assert children_of(installed, spans), "a node's switch has a span for every rule"
 
 
@@ -71,9 +67,24 @@ def root_of(collector: OtlpReceiver, trace_id: str) -> ReceivedSpan | None:
     return next((span for span in collector.trace(trace_id) if span.parent_id is None), None)
 
 
-def check_hops(hops: list[ReceivedSpan], phases: list[ReceivedSpan]) -> None:
-    """Look whether the bus's own part in the commands is there."""
-    commands = [span for span in hops if span.name.startswith("deliver command.")]
+def check_sum(root: ReceivedSpan, phases: list[ReceivedSpan]) -> None:
+    """Look whether phases add up to the time until it was handled."""
+    for before, after in itertools.pairwise(phases):
+        assert before.end_wall_us == after.begin_wall_us, "phases follow one another without gaps"
+    assert phases[0].begin_wall_us == root.begin_wall_us
+    whole = phases[-1].end_wall_us - root.begin_wall_us
+    assert sum(span.duration_us for span in phases) == whole
+
+
+def check_hops(spans: list[ReceivedSpan], phases: list[ReceivedSpan]) -> None:
+    """Look whether the bus's own part in the commands of the switch is there."""
+    switch = phases[PHASES.index("switch")]
+    sent = {span.span_id: span for span in children_of(switch, spans) if span.kind == "producer"}
+    followed = {span_id for span in children_of(switch, spans) for _, span_id in span.links}
+    assert followed, "each node's switch follows from what was sent to it"
+    assert followed <= set(sent)
+    commands = [span for span in spans if span.parent_id in sent]
+    assert {span.resource["service.name"] for span in commands} == {"nats"}
     assert {span.name.rpartition(".")[2] for span in commands} == {"node-a", "node-b"}
     assert all(span.attributes["equipoise.receivers"] for span in commands), "somebody heard it"
     begun_at = min(span.begin_wall_us for span in commands)

@@ -280,7 +280,7 @@ class TestTraps:
                     program="test",
                     clock=clock,
                     log=Logger(lambda _: None, clock=clock),
-                    traceparent_of=lambda message: parent if message != beat(3) else None,
+                    traceparent_of=lambda message, _: parent if message != beat(3) else None,
                     on_hop=hops.append,
                 )
             )
@@ -307,7 +307,7 @@ class TestTraps:
                     program="test",
                     clock=clock,
                     log=Logger(lines.append, clock=clock),
-                    traceparent_of=lambda message: parent if message == beat(1) else None,
+                    traceparent_of=lambda message, _: parent if message == beat(1) else None,
                 )
             )
             seen: list[Msg] = []

@@ -18,6 +18,8 @@ from shared.instant import SECOND
 from shared.messages.facts import IncidentOpened, LeaderChanged
 from shared.messages.operator import Answer, OperatorAnswer
 from shared.messages.traffic import Failover
+from shared.telemetry import ROOT_KEY
+from shared.trace import SpanKind
 from tests.eventually import PATIENCE_S, PATIENCE_US
 from tests.fakes.running_console import RunningConsole
 from tests.fakes.situations import incident, plan
@@ -174,6 +176,22 @@ def test_a_refusal_says_its_exit_code(running: RunningConsole) -> None:
     finally:
         running.arbiter.refusal = None
     assert (code, answer["answer"], answer["exit_code"]) == (200, "unsafe", 7)
+
+
+def test_what_a_person_asked_for_is_in_the_trace_of_what_came_of_it(
+    running: RunningConsole,
+) -> None:
+    running.arbiter.refusal = OperatorAnswer(
+        answer=Answer.ACCEPTED, text="it is done", incident="ASKED1"
+    )
+    try:
+        ask(running, "failover", WISH)
+    finally:
+        running.arbiter.refusal = None
+    (span,) = [span for span in running.spans.spans if span.incident == "ASKED1"]
+    assert (span.parent, span.kind) == (ROOT_KEY, SpanKind.SERVER)
+    assert span.begin <= span.end
+    assert span.attributes.items() >= {"equipoise.owner": "ana"}.items()
 
 
 def test_events_are_listed_and_an_incident_in_full(running: RunningConsole) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from shared.cluster import Identity
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import IncidentOpened
 from shared.messages.health import Evidence, Grade, Sign, Verdict
-from shared.telemetry import Attribute, Telemetry
+from shared.telemetry import Attribute, Link, Telemetry
+from shared.trace import SpanKind
 from tests.integration.health_probe.instances import (
     Behaviour,
     Instance,
@@ -311,8 +312,13 @@ def test_an_incident_that_names_our_evidence_gets_our_span() -> None:
             parent: str | None,
             key: str,
             attributes: Mapping[str, Attribute],
+            kind: SpanKind = SpanKind.INTERNAL,
+            links: Sequence[Link] = (),
+            failure: str = "",
         ) -> None:
-            _ = incident, key, attributes
+            _ = incident, key, attributes, links
+            assert kind is SpanKind.CLIENT
+            assert failure
             self.spans.append((name, parent, end_wall_us - begin_wall_us))
 
     async def main() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,8 @@ from shared.messages.leases import Grant, Held, Holding, LeaseBeat, Term
 from shared.messages.table import Message
 from shared.messages.traffic import Placement, Plan
 from shared.runtime import Base
-from shared.telemetry import Attribute, Telemetry
+from shared.telemetry import Attribute, Link, Telemetry
+from shared.trace import SpanKind
 from tests.fakes.fake_guard import FakeGuard
 from tests.fakes.fake_machine import (
     FakeAddresses,
@@ -57,12 +58,18 @@ class Spans(Telemetry):
         end_wall_us: int,
         parent: str | None,
         key: str,
-        attributes: dict[str, Attribute],  # type: ignore[override]
+        attributes: Mapping[str, Attribute],
+        kind: SpanKind = SpanKind.INTERNAL,
+        links: Sequence[Link] = (),
+        failure: str = "",
     ) -> None:
         """Remember it."""
         assert incident
         assert key
         assert attributes
+        assert kind in SpanKind
+        assert not failure
+        assert all(link.incident == incident for link in links)
         assert begin_wall_us <= end_wall_us
         self.recorded.append((name, parent))
 

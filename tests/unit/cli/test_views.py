@@ -423,6 +423,13 @@ def test_explain_tells_the_whole_story() -> None:
     state = closed()
     shown = explain_lines(in_full(state, state.incidents["7K2F0A"], NOW), PLAIN)
     assert text(shown) == EXPLAINED
+    # On a terminal the trace can be clicked; it is in one line however narrow that is.
+    url = "http://jaeger/trace/7f2f09c47f2f09c47f2f09c47f2f09c4"
+    narrow = Look(links=True, width=30)
+    shown = explain_lines(in_full(state, state.incidents["7K2F0A"], NOW), narrow)
+    (line,) = [line for line in shown if line.startswith("Trace")]
+    assert line == f"Trace     \x1b]8;;{url}\x1b\\{url}\x1b]8;;\x1b\\"
+    assert visible(line) == len(f"Trace     {url}")
 
 
 def test_explain_of_a_running_incident_says_what_it_waits_for() -> None:

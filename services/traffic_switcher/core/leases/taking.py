@@ -39,6 +39,7 @@ from services.traffic_switcher.core.state import Say, Trace
 from shared.frozen import replace
 from shared.instant import Duration, Instant
 from shared.messages.leases import NO_TERM, ClaimSeen, Held, Holding
+from shared.trace import SpanKind
 
 
 def renewed(state: State, ends: Mapping[str, Instant], now: Instant) -> Decided:
@@ -230,5 +231,6 @@ def _traced(state: State, name: str, vip: Vip, now: Instant) -> tuple[Trace, ...
             begin_at=vip.granted_at if is_taken else vip.address_at,
             end_at=now,
             attributes={"vip": name, "epoch": epoch, "sequence": sequence},
+            kind=SpanKind.INTERNAL if is_taken else SpanKind.CLIENT,
         ),
     )

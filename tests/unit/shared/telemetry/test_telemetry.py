@@ -13,14 +13,16 @@ from shared.clock import SystemClock
 from shared.instant import SECOND
 from shared.log import Logger
 from shared.messages.table import TABLE
+from shared.messages.traffic import Command
 from shared.telemetry import (
     ROOT_KEY,
+    Link,
     Recorder,
     Telemetry,
     incident_of,
     start,
 )
-from shared.trace import span_id_of, trace_id_of
+from shared.trace import SpanKind, sent_key, span_id_of, trace_id_of
 from tests.eventually import PATIENCE_US, eventually
 from tests.fakes.otlp_receiver import OtlpReceiver
 from tests.golden.samples import sample
@@ -123,6 +125,36 @@ class TestExport:
             }
             assert root.resource["service.version"]
             assert {export.path for export in receiver.exports} == {"/v1/traces"}
+
+        asyncio.run(test())
+
+    def test_a_span_says_what_it_is_what_it_has_to_do_with_and_what_failed(self) -> None:
+        async def test() -> None:
+            with OtlpReceiver() as receiver:
+                spans = telemetry(receiver.endpoint)
+                spans.record(
+                    name="n",
+                    incident="i",
+                    begin_wall_us=BEGAN,
+                    end_wall_us=BEGAN,
+                    parent=None,
+                    key="k",
+                    attributes={},
+                    kind=SpanKind.CLIENT,
+                    links=(Link("other"), Link("i", "send")),
+                    failure="refused",
+                )
+                record(spans)
+                await spans.close()
+                (failed,) = [span for span in receiver.spans if span.failure]
+                assert (failed.kind, failed.failure) == ("client", "refused")
+                ours, other = trace_id_of("pair", "i"), trace_id_of("pair", "other")
+                assert failed.links == (
+                    (other, span_id_of(other, ROOT_KEY)),
+                    (ours, span_id_of(ours, "send")),
+                )
+                (plain,) = [span for span in receiver.spans if not span.failure]
+                assert (plain.kind, plain.links) == ("internal", ())
 
         asyncio.run(test())
 
@@ -324,7 +356,7 @@ class TestOff:
 
     def test_messages_carry_no_trace(self) -> None:
         spans = telemetry(None)
-        assert all(spans.traceparent_of(sample(row)) is None for row in TABLE)
+        assert all(spans.traceparent_of(sample(row), row.subject) is None for row in TABLE)
 
     def test_messages_about_an_incident_carry_its_trace_when_it_is_on(self) -> None:
         async def test() -> None:
@@ -332,9 +364,13 @@ class TestOff:
                 spans = telemetry(receiver.endpoint)
                 trace = trace_id_of("pair", "shop-node-a-7")
                 for row in TABLE:
-                    parent = spans.traceparent_of(sample(row))
-                    about = incident_of(sample(row)) is not None
-                    wanted = f"00-{trace}-{span_id_of(trace, ROOT_KEY)}-01"
+                    message = sample(row)
+                    parent = spans.traceparent_of(message, row.subject)
+                    about = incident_of(message) is not None
+                    # A command's is the span in which it was sent.
+                    plan = message.plan if isinstance(message, Command) else None
+                    key = ROOT_KEY if plan is None else sent_key(row.subject, plan.number)
+                    wanted = f"00-{trace}-{span_id_of(trace, key)}-01"
                     assert parent == (wanted if about else None)
                 await spans.close()
 

@@ -33,6 +33,7 @@ def test_without_an_endpoint_there_are_none() -> None:
         ({}, 1),
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, 1),
         ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, 1),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "0.5", "OTEL_BSP_SCHEDULE_DELAY": "500"}, 1),
         ({"OTEL_TRACES_SAMPLER": "traceidratio"}, 1),
         (
             {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": ".25"},
@@ -56,6 +57,13 @@ def test_what_is_asked_for_is_done(environ: dict[str, str], ratio: float) -> Non
     ("environ", "said"),
     [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "jaeger:4318"}, "must begin with http:// or https://"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "TIMEOUT is 'soon'; it must be a number of sec"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "DELAY is '-1'; it must be a whole number above 0"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "SIZE is '0'; it must be a whole number above 0"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zip"},
+            "COMPRESSION is 'zip'; it must be one of none, gzip, deflate",
+        ),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "'zipkin'; it must be otlp or none"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "'grpc'; traces are sent by http/protobuf only"),
         ({"OTEL_TRACES_SAMPLER": "often"}, "'often'; it must be one of always_on"),
