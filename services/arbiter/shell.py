@@ -52,6 +52,7 @@ HEARD: tuple[type[Message], ...] = (
 # that matters is said again, by pictures every second and by commands until acknowledged.
 QUEUE_MAX = 4_096
 CATCH_UP_WITHIN_US: Duration = 2 * SECOND
+TRACED_AFTER_S = 0.01
 ANSWER_WITHIN_S = 2.5  # less than a console waits, so that it hears why
 
 
@@ -140,7 +141,9 @@ class Arbiter:
         plan, begun_wall_us = order.command.plan, self._base.clock.wall()
         for node in order.to:
             await self._base.bus.publish(order.command, to=node)
-        self._spans.sent(order, begun_wall_us, self._base.clock.wall())
+        if self._base.telemetry.enabled:  # later: what was published still waits to be written
+            sent = (order, begun_wall_us, self._base.clock.wall())
+            asyncio.get_running_loop().call_later(TRACED_AFTER_S, self._spans.sent, *sent)
         # Commands are repeated until acknowledged, twenty times a second.
         is_new, self._ordered = plan.number != self._ordered, plan.number
         (self._base.log.info if is_new else self._base.log.debug)(
