@@ -25,9 +25,9 @@ class Cost:
     pss_mib: float  # its own memory, and its part of what it shares
 
 
-def measure(length_s: float) -> list[Cost]:
+def measure(length_s: float, *words: str) -> list[Cost]:
     """Run a sandbox without clients, and measure everything in it for a while."""
-    with running("--rate", "0") as folder, Control(folder / SOCKET) as control:
+    with running("--rate", "0", *words) as folder, Control(folder / SOCKET) as control:
         sleep(SETTLE_S)
         programs = {sight.pid: name for name, sight in control.programs().items() if sight.pid}
         places = _processes(folder, programs)

@@ -1,7 +1,8 @@
-"""Small pictures: how many of all measurements were made within a time, and how one went."""
+"""Small pictures: how many measurements were made within a time, how one went, who took longer."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import log10
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 30, 58
@@ -121,3 +122,59 @@ def course(title: str, what: str, points: Sequence[tuple[float, float]]) -> str:
             "",
         )
     )
+
+
+# Of pictures of bars: times of very different lengths, each ten times the one before it.
+BARS_LEFT, BAR, BARS_GAP, BARS_TOP = 170, 9, 14, 34
+LETTER = 7  # about as wide as one is
+DECADES = (10, 100, 1_000, 10_000, 100_000)
+
+
+def bars(
+    title: str, groups: Mapping[str, Mapping[str, tuple[float, float]]], names: Sequence[str]
+) -> str:
+    """Return an SVG of groups of bars: a middle value, and a line on to the largest."""
+    high = BARS_TOP + len(groups) * (len(names) * BAR + BARS_GAP)
+    parts = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {high + 44}' role='img'>",
+        f"<title>{escape(title)}</title>",
+        f"<rect width='{WIDTH}' height='{high + 44}' fill='#fff'/>",
+        f"<text x='{RIGHT}' y='18' {STYLE}>{escape(title)}</text>",
+    ]
+    for decade in DECADES:
+        x = _on_scale(decade)
+        parts.append(f"<path d='M{x} {BARS_TOP - 6}V{high}' stroke='#ccc'/>")
+        at = f"x='{x}' y='{high + 14}' text-anchor='middle'"
+        parts.append(f"<text {at} {STYLE}>{decade:,}</text>")
+    for number, (group, values) in enumerate(groups.items()):
+        top = BARS_TOP + number * (len(names) * BAR + BARS_GAP)
+        at = f"x='{BARS_LEFT - 8}' y='{top + len(names) * BAR / 2 + 4}' text-anchor='end'"
+        parts.append(f"<text {at} {STYLE}>{escape(group)}</text>")
+        for place, name in enumerate(names):
+            if name in values:
+                parts += _bar(*values[name], top + place * BAR, COLOURS[place % len(COLOURS)])
+    x = RIGHT
+    for name, colour in zip(names, COLOURS, strict=False):
+        parts.append(f"<path d='M{x} {high + 32}h14' stroke='{colour}' stroke-width='7'/>")
+        parts.append(f"<text x='{x + 20}' y='{high + 36}' {STYLE}>{escape(name)}</text>")
+        x += 40 + LETTER * len(name)
+    return "\n".join((*parts, "</svg>", ""))
+
+
+def _on_scale(value: float) -> float:
+    """Return the place of a value; what is below the scale has its beginning."""
+    first, last = log10(DECADES[0]), log10(DECADES[-1])
+    share = (log10(max(value, DECADES[0])) - first) / (last - first)
+    return round(BARS_LEFT + share * (WIDTH - BARS_LEFT - 2 * RIGHT), 1)
+
+
+def _bar(middle: float, largest: float, top: float, colour: str) -> list[str]:
+    begin, end = BARS_LEFT, _on_scale(middle)
+    width = max(end - begin, 2)  # nothing is seen, too
+    reach = max(_on_scale(largest), begin + 2)
+    place = f"x='{begin}' y='{top}' width='{width:.1f}' height='{BAR - 2}'"
+    line = f"M{begin + width:.1f} {top + BAR / 2 - 1}H{reach}"
+    return [
+        f"<rect {place} fill='{colour}'/>",
+        f"<path d='{line}' stroke='{colour}' stroke-width='1.5'/>",
+    ]

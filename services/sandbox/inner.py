@@ -18,6 +18,7 @@ from services.sandbox import configuration
 from services.sandbox.control import SOCKET, ControlServer
 from services.sandbox.drills.names import Name
 from services.sandbox.faults import Faults
+from services.sandbox.guests import Guests
 from services.sandbox.machine import Tools
 from services.sandbox.network import CLIENT, GATE, WITNESS, Network, client_side, hardware, vips
 from services.sandbox.options import Extent, Options, Output, Profile, Weak
@@ -65,7 +66,7 @@ class Orders:
         options["weak"] = Weak(options["weak"]) if options["weak"] else None
         options["output"] = Output(options["output"])
         options["drills"] = tuple(Name(name) for name in options["drills"])
-        for name in ("haproxy", "keep_logs"):
+        for name in ("haproxy", "keep_logs", "guests"):
             options[name] = Path(options[name]) if options[name] else None
         return cls(
             options=Options(**options),
@@ -96,14 +97,15 @@ def write_files(folder: Path, orders: Orders) -> None:
     plan = {"nodes": near_nodes, "vips": client_vips(orders), "services": services}
     (folder / CLIENT_PLAN).write_text(json.dumps(plan))
     if orders.options.extent is Extent.INFRASTRUCTURE:
+        balancers = Guests.of(orders.options).balancers
         for node in orders.nodes:
-            text = configuration.balancer_file(of_nodes, folder / node)
+            text = balancers.get(node) or configuration.balancer_file(of_nodes, folder / node)
             (folder / node / "haproxy.cfg").write_text(text)
 
 
 def client_vips(orders: Orders) -> dict[str, str]:
     """Return the addresses that the client asks: none where nobody moves them."""
-    if orders.options.extent is Extent.INFRASTRUCTURE:
+    if orders.options.extent is Extent.INFRASTRUCTURE and not orders.options.guests:
         return {}
     found = vips(orders.nodes, ipv6=orders.options.ipv6)
     return {name: vip.address for name, vip in found.items()}

@@ -63,6 +63,7 @@ class Options:
     extent: Extent = Extent.EVERYTHING
     profile: Profile = Profile.DEFAULT
     weak: Weak | None = None
+    guests: Path | None = None  # what takes care of the nodes where Equipoise does not
     drills: tuple[Name, ...] = ()
     once: bool = False  # play drills (all, if none is named), and end
     repeat: int = 1
@@ -119,6 +120,10 @@ class Options:
             "--repeat and -o are about drills; name some with --drill, or all with --once",
         )
         yield (
+            self.guests is None or self.extent is Extent.INFRASTRUCTURE,
+            "--guests take Equipoise's place: they need --only infrastructure",
+        )
+        yield (
             not self.plays or (self.rate > 0 and self.extent is Extent.EVERYTHING),
             "drills need the whole cluster and clients: no --only, and a --rate of 1 or more",
         )
@@ -173,6 +178,12 @@ def parse(arguments: Sequence[str]) -> Options:
         choices=[Extent.INFRASTRUCTURE.value],
         default=Extent.EVERYTHING.value,
         help="nats-server, HAProxy, demo services and client, without Equipoise",
+    )
+    parser.add_argument(
+        "--guests",
+        type=Path,
+        metavar="FILE",
+        help="with --only: others that take care of the nodes (see services/sandbox/guests.py)",
     )
     parser.add_argument(
         "--ipv6", action="store_true", help="a third virtual IP, with an IPv6 address"

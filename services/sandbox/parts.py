@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.sandbox import configuration
 from services.sandbox.configuration import SERVICES, TRACES_PORT
+from services.sandbox.guests import Guests
 from services.sandbox.machine import TOOL_PATHS
 from services.sandbox.network import CLIENT, GATE, WITNESS, Network
 from services.sandbox.options import Extent, Options, Weak
@@ -52,6 +53,8 @@ class Parts:
                 yield self._instance(node, service)
         if self.options.extent is Extent.EVERYTHING:
             yield from self._services()
+        if self.options.guests:
+            yield from self._guests()
         if self.options.rate:
             yield self._client()
 
@@ -61,6 +64,12 @@ class Parts:
                 yield self._service(node, name)
         for name in WITNESS_SERVICES:
             yield self._service(WITNESS, name)
+        yield self._observer()
+
+    def _guests(self) -> Iterator[Program]:
+        for guest in Guests.of(self.options).programs:
+            sign = Says(re.compile(guest.ready.encode()))
+            yield self._program(guest.member, guest.name, guest.command, sign)
         yield self._observer()
 
     def _nats(self) -> Program:

@@ -52,6 +52,7 @@ def test_options_are_read() -> None:
         (["--otlp", "http://collector:port"], "it must be http://HOST:PORT"),
         (["--nod", "3"], "unrecognized arguments"),
         (["--only", "everything"], "invalid choice"),
+        (["--guests", "guests.json"], "they need --only infrastructure"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what(
@@ -80,6 +81,8 @@ def test_orders_cross_to_the_inner_program_unchanged() -> None:
         keep_logs=Path("/k"),
         ipv6=True,
         weak=Weak.NO_LEASE_WAIT,
+        extent=Extent.INFRASTRUCTURE,
+        guests=Path("/g"),
     )
     orders = Orders(options=options, tools=tools, nodes=nodes, addresses=addresses(nodes))
     assert Orders.decode(orders.encode()) == orders
