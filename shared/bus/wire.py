@@ -84,7 +84,7 @@ class Wire:
             traceparent = self._speaker.traceparent_of(message, subject)
             if traceparent is not None:
                 headers = {**(headers or {}), "traceparent": traceparent}
-                if self._speaker.on_hop is not None:
+                if self._speaker.on_hop is not None and not answers:
                     kind = type(message).__name__
                     headers |= self.hops.asked_of(traceparent, subject, kind)
                 envelope = replace(envelope, traceparent=traceparent)

@@ -7,6 +7,10 @@ import orjson
 import pytest
 
 from shared.bus.hops import ASKED_MAX, HEADER, Hop, Hops, read
+from shared.bus.wire import Speaker, Wire
+from shared.clock import SystemClock
+from shared.log import Logger
+from shared.messages.operator import Answer, OperatorAnswer
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 # As nats-server 2.15.1 reported it, shortened.
@@ -61,3 +65,21 @@ def test_a_repetition_is_not_asked_about_and_what_is_remembered_is_bounded() -> 
     for number in range(ASKED_MAX):
         hops.asked_of(str(number), "command.a", "Failover")
     assert hops.asked_of(TRACEPARENT, "command.a", "Failover") != {}
+
+
+def test_of_an_answer_nothing_is_asked_since_its_subject_is_nobodys_name() -> None:
+    clock = SystemClock()
+    wire = Wire(
+        Speaker(
+            cluster="pair",
+            member="a",
+            program="arbiter",
+            clock=clock,
+            log=Logger(print, clock=clock),
+            traceparent_of=lambda *_: TRACEPARENT,
+            on_hop=lambda _: None,
+        )
+    )
+    answer = OperatorAnswer(answer=Answer.ACCEPTED, text="done", incident="7K2F")
+    parcel = wire.pack(answer, answers="operator.failover")
+    assert parcel.headers == {"traceparent": TRACEPARENT}
