@@ -307,7 +307,7 @@ def test_without_the_capability_the_services_go_on_and_every_vip_says_what_is_mi
         it.beat = None
         it.start("setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-all", "--")
         await it.until(lambda: it.beat is not None and not it.beat.balancer)
-        mend = "give it CAP_NET_ADMIN, or run it as root"
+        mend = "run it as root with CAP_NET_ADMIN"
         await it.until(lambda: it.beat is not None and mend in it.beat.vips["web"].unfit)
         it.given = (1, 3)
         await it.command((1, 3))

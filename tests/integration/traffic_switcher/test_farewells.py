@@ -190,7 +190,7 @@ def test_a_haproxy_that_begins_anew_is_told_again(program: str) -> None:
     async def scene(it: Farewelling) -> None:
         await it.are_leaving(WEB)
         it.made.haproxy.stop()
-        await until(lambda: "is it running?" in it.said[-1])
+        await until(lambda: "is it running?" in "".join(it.said[-1:]))
         it.made.haproxy.start()
         await until(lambda: it.listed(0) == {WEB})
         await until(lambda: it.said[-1] == "")
