@@ -37,9 +37,10 @@ OnHop: TypeAlias = Callable[[Hop], None]
 
 
 class Hops:
-    """Which of our messages are asked about: the first of a kind on a subject, of each incident.
+    """Which of our messages are asked about: the first of a kind on a subject, of each span.
 
-    Commands are repeated until they are acknowledged, twenty times a second.
+    A command's trace context names the span in which it was sent, so each plan is asked about once:
+    they are repeated until acknowledged, twenty times a second. Other news name the incident.
     """
 
     def __init__(self, destination: str) -> None:

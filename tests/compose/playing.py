@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.sandbox.audit import Summary
-from services.sandbox.drills.catalogue.drill import Aim, Drill, Injected
+from services.sandbox.drills.catalogue.drill import Aim, Drill
 from services.sandbox.drills.catalogue.restarts import until_as_before
 from services.sandbox.drills.play import PATIENCE, Play
 from services.sandbox.drills.report import DrillResult
@@ -25,6 +24,7 @@ from shared.instant import SECOND, Duration
 from tests.compose.cluster import Composed
 from tests.compose.containers import PREFERRED, URGENT, Containers, prefer, prefer_none
 from tests.compose.seeing import Seeing
+from tests.fakes.nobody import Nobody
 
 SERVING_WITHIN_US: Duration = 90 * SECOND
 TRACED_WITHIN_US: Duration = 30 * SECOND
@@ -36,22 +36,6 @@ PLAYS_MAX = 3
 PRESSURE = Path("/proc/pressure/cpu")
 
 Trace = Mapping[str, Any]
-
-
-class Nobody:
-    """An audience that is not there."""
-
-    def injected(self, words: str, injected: Injected) -> None:
-        pass
-
-    def handled(self, incident: IncidentView, felt: Summary) -> None:
-        pass
-
-    def healed(self, words: str) -> None:
-        pass
-
-    def waits(self, text: str) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,37 +6,21 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from services.sandbox.audit import Summary, distribution
-from services.sandbox.drills.catalogue.drill import Aim, Drill, Injected
+from services.sandbox.audit import distribution
+from services.sandbox.drills.catalogue.drill import Aim, Drill
 from services.sandbox.drills.play import PATIENCE, Patience, Play, until_fit
 from services.sandbox.drills.report import DrillResult
 from services.sandbox.drills.scene import Scene
 from services.sandbox.records import Record
-from shared.api import IncidentView
 from shared.clock import SystemClock
 from shared.instant import SECOND, Duration
 from tests.e2e.running import RunningSandbox
+from tests.fakes.nobody import Nobody
 
 FIT_WITHIN_US: Duration = 60 * SECOND
 # How far a count may lie from what is expected, in standard deviations of fair chance. HAProxy
 # takes turns and is far more even; at 5, chance alone fails once in 1.7 million.
 DEVIATIONS_MAX = 5
-
-
-class Nobody:
-    """An audience that is not there."""
-
-    def injected(self, words: str, injected: Injected) -> None:
-        pass
-
-    def handled(self, incident: IncidentView, felt: Summary) -> None:
-        pass
-
-    def healed(self, words: str) -> None:
-        pass
-
-    def waits(self, text: str) -> None:
-        pass
 
 
 def played(

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from services.docker_gate import core
 from services.docker_gate.core import Kind, Question, Refused, answer, event, question
+from services.health_probe.core import container
 from tests.fakes.fake_engine import SECRET, FakeContainer
 
 NAMES = frozenset({"shop", "shop-a"})
@@ -164,3 +166,8 @@ def test_an_event_passes_without_labels_and_only_of_named_containers() -> None:
     assert json.loads(passes)["Actor"]["Attributes"] == {"name": "shop", "exitCode": "137"}
     assert event(told("shop-b"), NAMES) is None
     assert event(told("shop", kind="image"), NAMES) is None
+
+
+def test_it_lets_through_the_events_that_a_health_probe_asks_for() -> None:
+    # Named twice: the gate imports nothing of what it guards.
+    assert core.EVENTS == container.EVENTS
