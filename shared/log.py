@@ -19,11 +19,14 @@ from typing import Protocol
 import orjson
 
 from shared.clock import Clock
-from shared.instant import SECOND, Duration, Instant
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 LINES_MAX = 4_096  # some seconds of the worst storm we know; about 1 MB
 FLUSH_WITHIN_US = SECOND // 2  # at exit; whoever does not read by then does not want to know
+# A thread that wakes asks for the interpreter's lock, and a failover logs at each of its steps: so
+# it wakes once for what is logged within this time.
+GATHER_US: Duration = 20 * MILLISECOND
 TEXT_MAX = 8_192  # of one field: a report of a configuration's mistakes fits
 
 Render = Callable[[int, str, str, Mapping[str, object]], str]
@@ -138,6 +141,7 @@ class Writer:
         self._write_out = write
         self._words_for = dropped
         self._lines: queue.Queue[str | None] = queue.Queue(LINES_MAX)
+        self._leaving = threading.Event()
         self._ended = threading.Event()
         self.dropped = 0
         # A daemon: a reader that has gone to sleep must not keep the process from ending.
@@ -152,6 +156,7 @@ class Writer:
 
     def close(self) -> None:
         """Write what is queued, for as long as somebody reads it."""
+        self._leaving.set()
         try:
             self._lines.put(None, timeout=FLUSH_WITHIN_US / SECOND)
         except queue.Full:
@@ -159,17 +164,31 @@ class Writer:
         self._ended.wait(FLUSH_WITHIN_US / SECOND)
 
     def _run(self) -> None:
-        reported = 0
-        while (line := self._lines.get()) is not None:
+        reported, is_last = 0, False
+        while not is_last:
+            lines, is_last = self._gathered()
             dropped = self.dropped
             if dropped > reported:
-                line = f"{line}\n{self._words_for(dropped - reported)}"
+                lines.append(self._words_for(dropped - reported))
                 reported = dropped
             try:
-                self._write_out(f"{line}\n".encode(errors="replace"))
+                self._write_out("".join(f"{line}\n" for line in lines).encode(errors="replace"))
             except (OSError, ValueError):
                 break  # nobody will ever read again
         self._ended.set()
+
+    def _gathered(self) -> tuple[list[str], bool]:
+        """Wait for lines, and return them, and whether they are the last."""
+        lines: list[str] = []
+        line = self._lines.get()
+        self._leaving.wait(GATHER_US / SECOND)
+        while line is not None:
+            lines.append(line)
+            try:
+                line = self._lines.get_nowait()
+            except queue.Empty:
+                return lines, False
+        return lines, True
 
 
 class Seldom:

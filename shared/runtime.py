@@ -42,6 +42,9 @@ CONFIG_DEFAULT = "/etc/equipoise/equipoise.yaml"
 STOP_WITHIN_US = 3 * SECOND
 EXIT_BUG = 70  # EX_SOFTWARE
 EXIT_INTERRUPTED = 130  # a shell's convention for SIGINT
+# How long a thread of ours may keep the interpreter's lock from the loop (Python's own: 5 ms).
+# Lists of addresses and log lines are worked on beside it, and a failover must not wait for them.
+LOCK_KEPT_S = 0.000_5
 FRAMES_MAX = 4  # of a bug's trace in the one line; the whole is in the debug log
 
 Main: TypeAlias = Callable[["Base"], Awaitable[None]]
@@ -87,6 +90,7 @@ def run(  # noqa: PLR0913 - two that all give, and keywords that few do
     asks to be run before ordinary programs: one that leases or their absence are judged by.
     """
     settings = _settings_or_exit(program, environ, load)
+    sys.setswitchinterval(LOCK_KEPT_S)
     clock = SystemClock()
     log, writer = _log(program, settings, clock)
     logging.getLogger().handlers = [Libraries(log)]

@@ -13,13 +13,15 @@ from services.sandbox.machine import TOOL_PATHS
 from services.sandbox.network import CLIENT, GATE, WITNESS, Network
 from services.sandbox.options import Extent, Options, Weak
 from services.sandbox.supervisor import Answers, Ends, Program, Says
+from shared.urgency import Urgency
 
 READY = Says(re.compile(rb'"event": ?"ready"'))  # a line of JSON, of a service or of a demo
 BUS_READY = Says(re.compile(rb"Server is ready"))
 NODE_SERVICES = ("heartbeat", "health_probe", "traffic_switcher", "console")
 INFRASTRUCTURE = ("nats", "haproxy", *(service.name for service in SERVICES))
-# What leases and their judges wait for; our own services ask for it themselves.
-PREFERRED = ("nats", "haproxy")
+# What leases and their judges wait for; our own services ask for it themselves. Through nats-server
+# goes every step of a failover, so it has the rank of those that take them.
+RANKS = {"nats": Urgency.REAL_TIME, "haproxy": Urgency.PREFERRED}
 WITNESS_SERVICES = ("heartbeat", "arbiter", "console")
 RECORDS = "requests.bin"
 CLIENT_PLAN = "client.json"
@@ -138,7 +140,7 @@ class Parts:
             sign=sign,
             needs=needs,
             ends=_turn(member, name),
-            is_preferred=name in PREFERRED,
+            rank=RANKS.get(name, Urgency.ORDINARY),
         )
 
     def _environ(self, member: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from services.sandbox.errors import SandboxError
 from shared.clock import Clock
 from shared.errors import MachineError
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
-from shared.urgency import NICE
+from shared.urgency import NICE, PRIORITY, Urgency
 
 BACKOFF_MIN_US: Duration = 100 * MILLISECOND
 BACKOFF_MAX_US: Duration = 1 * SECOND
@@ -93,7 +93,7 @@ class Program:
     sign: Says | Answers
     needs: Path | None = None  # a file that somebody else makes
     ends: Ends = Ends.NEXT
-    is_preferred: bool = False  # before others, where this user may decide that
+    rank: Urgency = Urgency.ORDINARY  # where this user may decide that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +179,7 @@ class Keeper:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if self.program.is_preferred:
-            _prefer(self._process.pid)
+        _rank(self._process.pid, self.program.rank)
         self._enter(Stage.STARTING)
 
     async def _until_ready(self, dead: asyncio.Task[int]) -> Instant | None:
@@ -375,10 +374,16 @@ def _tell(keeper: Keeper, number: signal.Signals) -> None:
         return
 
 
-def _prefer(pid: int) -> None:
-    """Let a program run before ordinary ones, as the units of systemd do on real machines."""
+def _rank(pid: int, rank: Urgency) -> None:
+    """Let a program that has just begun, and all its threads to come, run before others."""
     with suppress(PermissionError, ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICE)
+        match rank:
+            case Urgency.REAL_TIME:
+                os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(PRIORITY))
+            case Urgency.PREFERRED:
+                os.setpriority(os.PRIO_PROCESS, pid, NICE)
+            case Urgency.ORDINARY:
+                return
 
 
 def _lateness(late: Sequence[Keeper], within_us: Duration) -> str:

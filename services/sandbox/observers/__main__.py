@@ -6,7 +6,6 @@ NODE}, "wire": {"holder": PID, …}}, where a process holds each namespace. SIGH
 
 import argparse
 import json
-import os
 import select
 import signal
 import socket
@@ -22,12 +21,12 @@ from services.sandbox.observers.observations import Look, Writer
 from services.sandbox.observers.wire import Place, WireEye
 from shared.clock import Clock, SystemClock
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.urgency import hurry
 
 ASK_EVERY_US: Duration = 10 * MILLISECOND
 LOOK_EVERY_US: Duration = 50 * MILLISECOND  # when nothing happens
 STARE_EVERY_US: Duration = MILLISECOND  # while two nodes seem to hold the same VIP
 FLUSH_EVERY_US: Duration = 50 * MILLISECOND
-URGENT = -10  # of priorities: who observes must not be the first to starve; root may say so
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,13 +92,7 @@ class Observer:
     def _turn(self, ready: Sequence[int]) -> None:
         assert self._wire is not None
         _, wire = self._wire
-        for descriptor in ready:
-            if descriptor in self._frames:
-                wire.hear(self._frames[descriptor])
-            else:
-                eye, sign = self._signs[descriptor]
-                if eye.heed(sign):
-                    self._look_at = 0
+        self._heed(ready, wire)
         now = self.clock.now()
         if now >= self._look_at:
             stares = self._look()
@@ -113,6 +106,16 @@ class Observer:
                 self.writer.add(asked)
             self.writer.flush()
             self._flush_at = now + FLUSH_EVERY_US
+
+    def _heed(self, ready: Sequence[int], wire: WireEye) -> None:
+        for descriptor in ready:
+            if descriptor in self._frames:
+                if wire.hear(self._frames[descriptor]):
+                    self._ask_at = 0  # whoever says that it is theirs is asked at once
+            else:
+                eye, sign = self._signs[descriptor]
+                if eye.heed(sign):
+                    self._look_at = 0
 
     def _look(self) -> bool:
         """Look at every node; return whether two seem to hold the same VIP."""
@@ -135,8 +138,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--observations", type=Path, required=True)
     options = parser.parse_args(arguments)
     clock = SystemClock()
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, URGENT)
+    hurry()  # as what is observed does: who starves sees what happened too late
     observer = Observer(plan=options.plan, writer=Writer(options.observations), clock=clock)
 
     def stop(number: int, where: object) -> None:

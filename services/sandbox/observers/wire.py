@@ -7,7 +7,7 @@ turn, and the address that an answer goes to tells: within one round every quest
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
@@ -113,6 +113,16 @@ def read(frame: bytes) -> Reply | None:
         return None
 
 
+def is_announced(frame: bytes, addresses: Container[str]) -> bool:
+    """Return whether a frame tells everybody who has one of these addresses (IPv4 only)."""
+    try:
+        _, _, kind = ETHERNET.unpack_from(frame)
+        *_, address, _, to = ARP_PACKET.unpack_from(frame, ETHERNET.size)
+    except struct.error:
+        return False
+    return kind == ARP and address == to and str(ip_address(address)) in addresses
+
+
 def _read_arp(content: bytes) -> Reply | None:
     *_, operation, sender, address, _, to = ARP_PACKET.unpack_from(content)
     if operation != ARP_REPLY:
@@ -190,18 +200,21 @@ class WireEye:
                 self._by_kind[kind].send(question(address, source, self._ours))
         self._number = (self._number + 1) % ASKERS
 
-    def hear(self, eye: socket.socket) -> None:
-        """Take note of the answers that have come."""
+    def hear(self, eye: socket.socket) -> bool:
+        """Take note of the answers that have come; return whether a VIP was announced as well."""
+        announced = False
         for _ in range(BURST_MAX):
             try:
                 frame, ancillary, _, _ = eye.recvmsg(FRAME_MAX, ANCILLARY_SIZE)
             except BlockingIOError:
-                return
+                break
+            announced = announced or is_announced(frame, self._vips)
             reply = read(frame)
             asked = self._awaited.get((reply.address, reply.asker)) if reply else None
             if reply is not None and asked is not None:
                 who = self._nodes.get(reply.hardware, reply.hardware)
                 asked.answers.append((self._arrived_at(ancillary), who))
+        return announced
 
     def _arrived_at(self, ancillary: Sequence[tuple[int, int, bytes]]) -> Instant:
         """Return when the kernel received a frame, whenever we came to read it."""

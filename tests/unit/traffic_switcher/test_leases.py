@@ -483,11 +483,38 @@ def test_a_vip_that_comes_back_while_it_drains_meets_its_clients_itself_again() 
     assert leases.draining(play.state) == ()
 
 
-def test_nobody_is_held_back_where_nothing_is_drained() -> None:
+def test_who_comes_to_a_dead_load_balancer_is_held_back_for_a_second_and_passed_on() -> None:
+    play = holding()
+    count = len(play.done)
+    play.feed(BalancerChanged("dead: haproxy is not running"))
+    kinds = play.kinds()[count:]
+    # The address goes, since nothing is served on.
+    assert kinds[:3] == ["CloseGuard", "HoldBack", "DropAddress"]
+    assert leases.draining(play.state) == ()
+    play.feed(Claimed("web", "02:00:00:00:00:0b", "eth0"))
+    assert play.done[-1] == PassOn("web", "02:00:00:00:00:0b")
+    play.pass_time(SECOND)
+    assert LetGo("web") in play.done
+    count = len(play.done)
+    play.feed(Claimed("web", "02:00:00:00:00:0b", "eth0"))
+    assert "PassOn" not in play.kinds()[count:]
+
+
+def test_who_was_held_back_is_let_go_when_the_vip_comes_back_at_once() -> None:
     play = holding()
     play.follow(SECOND_TERM, {"web": there(SECOND_TERM), "api": there(FIRST)})
+    play.follow(THIRD, {"web": here(THIRD)})
+    count = len(play.done)
+    play.hear({"web": THIRD})
+    kinds = play.kinds()[count:]
+    assert kinds.index("LetGo") < kinds.index("Renew")
+
+
+def test_nobody_is_held_back_when_a_lease_runs_out() -> None:
+    """Nothing says then that this machine is heard, nor that anybody comes after it."""
+    play = holding()
+    play.pass_time(2 * SECOND)
     assert "HoldBack" not in play.kinds()
-    assert leases.draining(play.state) == ()
 
 
 # -- links and addresses ---------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def heard(state: State, grant: Grant, now: Instant) -> Decided:
         elif ends_at > now:
             vip = explained(vip, term, grant.incidents.get(name))
             state = with_vip(state, name, leased(vip, term, ends_at, now))
-            if vip.drained_at is not None and state.vips[name].drained_at is None:
+            if vip.held_back_until is not None and state.vips[name].held_back_until is None:
                 before.append(LetGo(name))
             state, more = handing.hand_over(state, name, now)
             before += more
@@ -133,6 +133,7 @@ def leased(vip: Vip, term: Term, ends_at: Instant, now: Instant) -> Vip:
         answered_at=None,
         release=None,
         drained_at=None,
+        held_back_until=None,
     )
 
 

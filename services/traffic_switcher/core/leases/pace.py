@@ -28,6 +28,8 @@ CLAIM_AGAIN_US: Duration = 100 * MILLISECOND
 CLAIM_SAID_AGAIN_US: Duration = 10 * SECOND
 ASK_US: Duration = SECOND  # through every VIP that is held, when all is well
 ASK_AGAIN_US: Duration = 20 * MILLISECOND  # the first answer is waited for
+# A client repeats a first segment after a second: what was kept for longer has come again.
+HOLD_BACK_US: Duration = SECOND
 PERSIST_AGAIN_US: Duration = SECOND  # a full disk need not be tried more often
 STAND_AGAIN_FIRST_US: Duration = 500 * MILLISECOND
 STAND_AGAIN_LONGEST_US: Duration = 10 * SECOND

@@ -3,8 +3,10 @@
     given up --> guard closed --> floor persisted --> said --> address dropped (drained: later)
     ran out  --> the kernel has closed it --> address dropped, said
 
-While a VIP drains, who begins a connection there is held back from the moment at which the guard
-is closed, and passed on to whoever claims the address: nobody has to ask twice.
+Who begins a connection there is held back from the moment at which the guard is closed, and passed
+on to whoever claims the address: nobody has to ask twice, and twice is a second later. So it is in
+every release, not only while a VIP drains: this machine's kernel hears them still, whatever became
+of its load balancer.
 
 What is said is true: a release is said when the kernel has confirmed that the guard is closed, or
 when the lease is over anyway, and when the floor is on the disk.
@@ -23,7 +25,11 @@ from services.traffic_switcher.core.leases.actions import (
     LetGo,
 )
 from services.traffic_switcher.core.leases.fitness import why_not
-from services.traffic_switcher.core.leases.pace import KERNEL_TICK_US, PERSIST_AGAIN_US
+from services.traffic_switcher.core.leases.pace import (
+    HOLD_BACK_US,
+    KERNEL_TICK_US,
+    PERSIST_AGAIN_US,
+)
 from services.traffic_switcher.core.leases.state import (
     Memory,
     PlanInForce,
@@ -77,12 +83,16 @@ def release(state: State, name: str, cause: Cause, now: Instant) -> Decided:
         answered_at=None,
         release=begun,
         drained_at=now + drain_us if drain_us else None,
+        held_back_until=now + (drain_us or HOLD_BACK_US) if vip.address_at is not None else None,
         hand_over_ends_at=0,
     )
-    # Who begins a connection after the guard is closed is held back; before, he was met here.
-    gently = HoldBack(name, vip.place.interface) if drain_us else DropAddress(name)
-    closing = (CloseGuard(name, drain_us), gently, *handing.kept(name, vip, now))
-    return with_vip(state, name, after), closing
+    actions: list[Action] = [CloseGuard(name, drain_us)]
+    if after.held_back_until is not None:
+        # Who begins a connection after the guard is closed is held back; before, he was met here.
+        actions.append(HoldBack(name, vip.place.interface))
+    if not drain_us:
+        actions.append(DropAddress(name))
+    return with_vip(state, name, after), (*actions, *handing.kept(name, vip, now))
 
 
 def give_up(state: State, now: Instant) -> Decided:
@@ -120,21 +130,24 @@ def lapse(state: State, now: Instant) -> Decided:
 
 
 def drained(state: State, name: str, now: Instant) -> Decided:
-    """End the serving of old connections."""
-    vip = state.vips[name]
-    if vip.drained_at is None or now < vip.drained_at:
-        return state, ()
-    held = replace(_held(state, name, vip.term, Holding.DRAINED), reason="the drain is over")
-    after = with_vip(state, name, replace(vip, drained_at=None))
-    return after, (LetGo(name), DropAddress(name), Say(held))
+    """End the serving of old connections, and the waiting of new ones."""
+    vip, actions = state.vips[name], list[Action]()
+    if vip.held_back_until is not None and now >= vip.held_back_until:
+        vip = replace(vip, held_back_until=None)
+        actions.append(LetGo(name))
+    if vip.drained_at is not None and now >= vip.drained_at:
+        held = replace(_held(state, name, vip.term, Holding.DRAINED), reason="the drain is over")
+        vip = replace(vip, drained_at=None)
+        actions += (DropAddress(name), Say(held))
+    return (with_vip(state, name, vip), tuple(actions)) if actions else (state, ())
 
 
 def waits(vip: Vip) -> tuple[Instant, ...]:
     """Return when something of a release is due."""
-    drained_at = () if vip.drained_at is None else (vip.drained_at,)
+    ends = tuple(at for at in (vip.drained_at, vip.held_back_until) if at is not None)
     release = vip.release
     open_still = release is not None and release.closed_at is None
-    return (*drained_at, release.ends_at) if release is not None and open_still else drained_at
+    return (*ends, release.ends_at) if release is not None and open_still else ends
 
 
 # -- the disk --------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class Vip:
     release: Release | None = None
     unexplained: Release | None = None  # the newest, said before a plan named its incident
     drained_at: Instant | None = None  # until then old connections are served on
+    held_back_until: Instant | None = None  # who begins one meanwhile waits for the next holder
     handing_over: Term = NO_TERM  # whose previous holder gets what belongs to it
     hand_over_ends_at: Instant = 0
     placement: Placement | None = None  # as persisted

@@ -139,11 +139,11 @@ def not_announced(state: State, name: str, now: Instant) -> State:
 def claimed(state: State, event: Claimed, now: Instant) -> Decided:
     """Claim it back, if it is held here: a bare claim proves nothing (rule 9).
 
-    Of what drains here it is the next holder's, and its clients are waiting; it proves nothing
+    Of what has just left it is the next holder's, and its clients are waiting; it proves nothing
     there either: the guard of whoever they are passed on to decides.
     """
     vip = state.vips[event.vip]
-    if vip.drained_at is not None:
+    if vip.held_back_until is not None:
         return state, (PassOn(event.vip, event.hardware),)
     if vip.address_at is None or vip.opened_at is None:
         return state, ()
