@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
 
+import orjson
+
 from shared.bus import Received
 from shared.bus.hops import Hops, OnHop
 from shared.clock import Clock
 from shared.errors import MessageError
 from shared.log import Log, Seldom, timestamp
-from shared.messages.codec import Envelope, decode, encode
+from shared.messages.codec import Envelope, decode, encode, packed
 from shared.messages.table import BY_MESSAGE, Message, subject_of
 from shared.messages.traffic import Drain, Failback, Failover, Restore
 
@@ -67,6 +69,7 @@ class Wire:
         self._session = secrets.token_hex(4)
         self._count = 0
         self._source = f"/{speaker.cluster}/{speaker.member or '-'}/{speaker.program}"
+        self._command: tuple[Message, orjson.Fragment] | None = None  # the newest, and its bytes
 
     def pack(self, message: Message, *, to: str = "", answers: str = "") -> Parcel:
         """Return a message as it is sent; `answers` is the subject of the request it answers."""
@@ -88,7 +91,14 @@ class Wire:
                     kind = type(message).__name__
                     headers |= self.hops.asked_of(traceparent, subject, kind)
                 envelope = replace(envelope, traceparent=traceparent)
-        return Parcel(self.prefix + subject, encode(message, envelope, subject), headers)
+        data = None if once is None else self._packed(message)
+        return Parcel(self.prefix + subject, encode(message, envelope, subject, data), headers)
+
+    def _packed(self, message: Message) -> orjson.Fragment:
+        """Return a command's plan as it was packed for the first of all who are told it."""
+        if self._command is None or self._command[0] is not message:
+            self._command = (message, packed(message))
+        return self._command[1]
 
     def read(self, subject: str, payload: bytes) -> Received | None:
         """Return what a payload says, or None when it is of no use: counted, and logged seldom."""

@@ -20,6 +20,7 @@ from services.arbiter.core.state import (
     SAMPLES_MAX,
     SERVING_STATES,
     SITUATION_EVERY_US,
+    SITUATION_PAUSE_US,
     SLEPT_US,
     STALLED_US,
     Actions,
@@ -34,6 +35,7 @@ from services.arbiter.core.state import (
     Say,
     Sent,
     State,
+    Target,
     Tick,
 )
 from services.arbiter.core.vips import beaten, claimed, granted_now, holding, watched
@@ -148,17 +150,19 @@ def _noted(
 
 def _picture(state: State, picture: Picture, now: Instant) -> State:
     """Learn all that an observer knows; ticks look only at what is not plainly well."""
-    instances = {service: dict(some) for service, some in state.instances.items()}
-    attention = set(state.attention)
+    changed: dict[str, dict[str, Instance]] = {}
+    unwell: set[Target] = set()
     for evidence in picture.evidence:
         before = _known(state, evidence)
         if before is not None and evidence.observer == picture.observer:
-            instances[before.service][before.node] = heard(
-                instances[before.service][before.node], evidence, now
-            )
+            if evidence.service not in changed:
+                changed[evidence.service] = dict(state.instances[evidence.service])
+            of_service = changed[evidence.service]
+            of_service[evidence.node] = heard(of_service[evidence.node], evidence, now)
             if evidence.verdict is not Verdict.HEALTHY:
-                attention.add(before.target)
-    return replace(state, instances=instances, attention=frozenset(attention))
+                unwell.add(before.target)
+    attention = state.attention | unwell if unwell else state.attention
+    return replace(state, instances={**state.instances, **changed}, attention=attention)
 
 
 def _beat(state: State, beat: Heartbeat, now: Instant) -> State:
@@ -357,8 +361,10 @@ def _reachable(member: Member, now: Instant) -> bool:
 
 def _told(state: State, now: Instant) -> tuple[State, Actions]:
     """Say the situation every second and after every change, and readiness when it turns."""
-    due = state.said_at is None or now - state.said_at >= SITUATION_EVERY_US
-    if not (due or state.news):
+    instances = len(state.cluster.services) * len(state.cluster.nodes)
+    pause_us = min(instances * SITUATION_PAUSE_US, SITUATION_EVERY_US)
+    due_us = pause_us if state.news else SITUATION_EVERY_US
+    if state.said_at is not None and now - state.said_at < due_us:
         return state, ()
     picture: Situation = situation(state, now)
     ready = {(each.service, each.node): each.ready for each in picture.readiness.takeovers}

@@ -4,7 +4,7 @@ Three signals, of which silence on the bus is needed and one of the others besid
 
     the bus    neither its heartbeat nor its switcher was heard for its patience: three beats, or
                two thirds of its lease, whichever is longer (a noisy machine has a long lease)
-    UDP        every other member that can be believed says that it hears nothing of it either;
+    UDP        all of its company that can be believed say that they hear nothing of it either;
                one who hears it by UDP outvotes all, because a node that speaks is not dead
     probes     what peers' probes of its instances met since it fell silent
 
@@ -38,6 +38,7 @@ from services.arbiter.core.state import (
     View,
 )
 from shared.cluster import LEASE_LONGEST_US
+from shared.company import companions
 from shared.instant import SECOND, Duration, Instant, milliseconds
 from shared.messages.facts import EvidenceItem, NodeState
 from shared.messages.health import Grade, Sign, Verdict
@@ -174,11 +175,11 @@ def _patience(state: State, member: Member, over_us: Duration) -> str:
 def _testimonies(
     state: State, member: Member, over_us: Duration, now: Instant
 ) -> tuple[Testimony, ...]:
-    """Return what every other member that was ever heard says of one."""
+    """Return what those of its company that were ever heard say of a member."""
     return tuple(
         _testimony(state, member, other, over_us, now)
-        for name, other in sorted(state.members.items())
-        if name != member.name and other.heard_at is not None
+        for other in map(state.members.__getitem__, companions(state.cluster, member.name))
+        if other.heard_at is not None
     )
 
 

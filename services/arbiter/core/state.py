@@ -33,6 +33,9 @@ STALLED_US: Duration = 100 * MILLISECOND  # five ticks missed: we may have been 
 SLEPT_US: Duration = 500 * MILLISECOND  # a gap between two events that no busy loop explains
 BOOTS_MAX = 4  # of a member, remembered: no message is as old as so many restarts
 SITUATION_EVERY_US: Duration = SECOND
+# Changes are told at once, but for so long an instance: a situation is about all of them (some 10
+# us each, here and on its way), and must not take the time that the next decision needs.
+SITUATION_PAUSE_US: Duration = 100
 SAMPLES_MAX = 4  # of a switcher's counters: enough to find one from before an incident began
 RAMP_STEPS = 10
 HOLD_MAX_US: Duration = 10 * MINUTE  # where the doubling for relapses ends

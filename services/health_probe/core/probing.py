@@ -28,6 +28,7 @@ from services.health_probe.core.events import (
     WakeForPicture,
 )
 from services.health_probe.core.instance import Instance, identity_of, take
+from shared import company
 from shared.cluster import Cluster
 from shared.frozen import replace
 from shared.instant import SECOND, Instant
@@ -64,12 +65,14 @@ class State:
 
 
 def start(cluster: Cluster, observer: str, boot_id: str, now: Instant) -> tuple[State, Actions]:
-    """Begin knowing nothing; every instance gets its slots."""
-    observers = tuple(cluster.nodes)
+    """Begin knowing nothing; every instance that is ours to ask gets its slots."""
     instances: dict[Target, Instance] = {}
     wakes: list[Action] = [WakeForPicture(now + PICTURE_EVERY)]
     for name, service in sorted(cluster.services.items()):
         for node in sorted(cluster.nodes):
+            observers = company.observers(cluster, name, node)
+            if observer not in observers:
+                continue
             target = Target(name, node)
             every_us = service.probe.every_us
             offset_us = asking.offset_us(observer, observers, target, every_us)

@@ -27,6 +27,7 @@ from typing import TypeAlias, assert_never
 
 from services.heartbeat.core.datagram import ECHOES_MAX, Datagram, Echo, Rejection
 from shared.cluster import Cluster
+from shared.company import companions
 from shared.frozen import replace
 from shared.instant import MILLISECOND, Duration, Instant
 from shared.messages.health import Heartbeat
@@ -125,7 +126,7 @@ def start(
 ) -> tuple[State, tuple[Action, ...]]:
     """Begin without knowing anybody; the first beat is due at once."""
     assert member in cluster.members
-    peers = {name: Peer() for name in sorted(cluster.members) if name != member}
+    peers = {name: Peer() for name in companions(cluster, member)}
     state = State(
         member=member,
         boot_id=boot_id,

@@ -1,9 +1,10 @@
 """Taking instances out: what is enough, what is not, and what is never done."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from services.arbiter.core import start
-from services.arbiter.core.state import Tick
+from services.arbiter.core.state import SITUATION_PAUSE_US, Tick
 from shared.cluster import Mode
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import (
@@ -12,6 +13,7 @@ from shared.messages.facts import (
     IncidentUpdated,
     InstanceState,
     ServiceChanged,
+    Situation,
 )
 from shared.messages.health import Grade, Sign, Verdict
 from shared.messages.operator import Answer, Verb
@@ -283,3 +285,29 @@ def test_the_cost_is_counted_from_before_the_first_sign() -> None:
     play.pass_by(5 * SECOND)
     incident = play.state.cases[play.incidents(IncidentOpened)[0].id].incident
     assert incident.cost.failed == 8, "four more on each of two load balancers"
+
+
+def test_changes_are_told_at_once_in_a_small_cluster_and_together_in_a_large_one() -> None:
+    small, large = (
+        Play(),
+        Play(cluster=cluster_of(*(service(f"s{k}") for k in range(20)), nodes=12)),
+    )
+    for play, name in ((small, "shop"), (large, "s1")):
+        for node in ("node-a", "node-b"):
+            play.suspect(node, "node-a", name)
+            play.pass_by(20 * MILLISECOND)
+            play.heal(node, name)
+        play.timed.clear()
+        for _ in range(5):
+            play.suspect("node-b", "node-a", name)
+            play.pass_by(20 * MILLISECOND)
+            play.heal("node-b", name)
+            play.pass_by(20 * MILLISECOND)
+    told = {len(play.cluster.nodes): told_at(play) for play in (small, large)}
+    assert min(after - before for before, after in pairwise(told[2])) == 20 * MILLISECOND
+    pause_us = 240 * SITUATION_PAUSE_US
+    assert min(after - before for before, after in pairwise(told[12])) >= pause_us
+
+
+def told_at(play: Play) -> list[int]:
+    return [at for at, message in play.timed if isinstance(message, Situation)]

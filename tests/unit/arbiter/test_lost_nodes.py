@@ -3,6 +3,7 @@
 from services.arbiter.core.situation import alarms, situation
 from services.arbiter.core.state import RETURNING_STATES
 from shared.cluster import Mode
+from shared.company import companions
 from shared.frozen import replace
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import (
@@ -370,3 +371,27 @@ def test_nothing_is_repeated_to_a_lost_node_until_it_is_heard_again() -> None:
     play.pass_by(200 * MILLISECOND)
     assert play.orders[-1].to == ("node-b",)
     assert play.state.members["node-b"].installed == play.plan.number
+
+
+def test_in_a_large_cluster_a_nodes_company_is_enough_to_miss_it() -> None:
+    play = Play(cluster=cluster_of(service("shop"), nodes=12))
+    company = companions(play.cluster, "node-b")
+    play.unheard.update(name for name in play.cluster.members if name not in (*company, "node-b"))
+    play.pass_by(SECOND)
+    lost(play)
+    evidence = play.incidents(IncidentOpened)[0].evidence
+    assert {each.observer for each in evidence if each.what.startswith("hears nothing")} <= {
+        *company
+    }
+
+
+def test_who_is_of_anothers_company_cannot_speak_for_a_node() -> None:
+    play = Play(cluster=cluster_of(service("shop"), nodes=12))
+    company = (*companions(play.cluster, "node-b"), "node-b")
+    stranger = next(name for name in play.cluster.nodes if name not in company)
+    play.lose("node-b")
+    for _ in range(LOSS_US // (10 * MILLISECOND)):
+        play.pass_by(20 * MILLISECOND)
+        beat = play.heartbeat(stranger)
+        play.tell(replace(beat, sequence=beat.sequence + 1, hears_us={"node-b": 0}))
+    assert play.state.members["node-b"].is_lost

@@ -38,8 +38,8 @@ def test_the_instances_of_a_large_cluster_do_not_come_in_bursts() -> None:
     world = World(cluster(*services, nodes=nodes), observer="n3")
     world.run(2 * SECOND)
     asked = [at // (10 * MILLISECOND) for at, _ in world.asks if at >= world.now - SECOND]
-    assert len(asked) == 2_000
-    assert max(asked.count(slot) for slot in set(asked)) < 60  # 20 if it were perfect
+    assert len(asked) == 10 * len(world.state.instances)
+    assert max(asked.count(slot) for slot in set(asked)) < 40  # 8 if it were perfect
 
 
 def test_slots_do_not_drift() -> None:

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 from services.health_probe.core.answers import TIMEOUT_MAX, TIMEOUT_MIN
 from services.health_probe.core.asking import RESET_PAUSE_US, RESETS_MAX
-from services.health_probe.core.events import Ended, LinkLost
+from services.health_probe.core.events import Ended, LinkLost, Target
 from services.health_probe.core.signs import Outcome
+from shared.company import observers
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.health import Grade, Sign, Verdict
 from tests.unit.health_probe.observed import (
@@ -15,8 +16,10 @@ from tests.unit.health_probe.observed import (
     THERE,
     World,
     bad,
+    cluster,
     first,
     ok,
+    service,
     with_probe,
 )
 
@@ -346,3 +349,23 @@ def test_a_lost_connection_dates_the_death_that_the_probe_confirms() -> None:
     world.run(400)
     assert world.said[-1].grade is Grade.CONCLUSIVE
     assert world.said[-1].first_age_us == 300
+
+
+def test_of_a_large_cluster_an_observer_asks_its_own_instances_and_its_share_of_the_others() -> (
+    None
+):
+    nodes = tuple(f"n{number}" for number in range(10))
+    watched = cluster(*(service(f"s{number}") for number in range(20)), nodes=nodes)
+    world = World(watched, observer="n3")
+    own = {target for target in world.state.instances if target.node == "n3"}
+    assert len(own) == 20
+    assert set(world.state.instances) == {
+        Target(name, node)
+        for name in watched.services
+        for node in nodes
+        if "n3" in observers(watched, name, node)
+    }
+    world.run(2 * SECOND)
+    assert {(each.service, each.node) for each in world.pictures[-1].evidence} == set(
+        world.state.instances
+    )

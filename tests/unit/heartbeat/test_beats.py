@@ -20,6 +20,7 @@ from services.heartbeat.core.beats import (
 )
 from services.heartbeat.core.datagram import Datagram, Echo, Rejection
 from shared.cluster import Cluster, FailbackMode, HeartbeatSettings, Node, Policy
+from shared.company import companions
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.health import Heartbeat
 
@@ -276,3 +277,13 @@ def test_the_state_does_not_grow() -> None:
     assert isinstance(member.state, State)
     assert len(peer.superseded) <= 8
     assert len(peer.claims) <= CLAIMS_MAX
+
+
+def test_in_a_large_cluster_a_member_beats_to_its_company_alone() -> None:
+    nodes = {f"n{k}": Node(name=f"n{k}", address=f"127.0.1.{k}") for k in range(1, 31)}
+    large = replace(CLUSTER, nodes=nodes)
+    state, _ = start(large, "n7", OURS, 1_000 * SECOND)
+    _, actions = decide(state, Woke(), 1_000 * SECOND)
+    told = sorted(action.datagram.receiver for action in actions if isinstance(action, Send))
+    assert told == list(companions(large, "n7"))
+    assert len(told) < len(nodes)

@@ -45,6 +45,17 @@ class TestPatterns:
 
 
 class TestWords:
+    def test_a_command_is_packed_once_for_all_and_read_by_each(self) -> None:
+        wire = Wire(speaker([]))
+        first, second = command(1), command(2)
+        for message in (first, first, second, first):
+            for node in ("node-a", "node-b"):
+                parcel = wire.pack(message, to=node)
+                received = wire.read(parcel.subject, parcel.payload)
+                assert received is not None
+                assert received.message == message
+                assert received.envelope.id.startswith(f"command.{node}.")
+
     @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.type)
     def test_every_message_is_read_as_it_was_packed(self, row: Row) -> None:
         wire = Wire(speaker([]))
