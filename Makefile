@@ -69,6 +69,12 @@ bench: setup ## Measure what failures cost, and write docs/benchmarks.md (half a
 bench-compose: setup ## Measure the drills on the cluster of docker-compose.yml (COUNT=20)
 	$(BIN)/python -m tests.compose --measure $(or $(COUNT),20)
 
+.PHONY: bench-peers
+bench-peers: setup ## Others on the same faults, round by round: COUNT=20 MINUTES=90 MORE=--continue
+	@$(BIN)/python -c 'import envoy' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint requirements.lock --editable '.[peers]' || true
+	$(BIN)/python -m benchmarks.peers --count $(or $(COUNT),20) $(if $(MINUTES),--minutes $(MINUTES)) $(MORE)
+
 .PHONY: golden
 golden: setup ## Record a golden file for every new type of message
 	$(BIN)/python -m tests.golden

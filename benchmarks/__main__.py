@@ -2,7 +2,8 @@
 
 `--only NAME` (several times: several) measures some parts and keeps what is remembered of the
 others; `--count N` plays their drills so often (of the part `starved`: for so many minutes). What
-containers cost is measured where an engine is, by `make bench-compose`.
+containers cost is measured where an engine is, by `make bench-compose`, and what others do by
+`make bench-peers`.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from benchmarks.document import (
     idle_part,
 )
 from benchmarks.parts import PICTURES, Part, saved
+from benchmarks.peers import tables
 from benchmarks.sandboxes import ROOT, drills
 from services.sandbox.drills.names import Name
 from services.sandbox.options import Profile
@@ -137,7 +139,9 @@ def measured(measure: Callable[[], Part]) -> Part:
 def write(folder: Path) -> None:
     """Write the document of all that is remembered."""
     names = [*measures(ROOT, quick=False, count=None), composed.NAME]
-    (folder / "benchmarks.md").write_text(document(saved(folder, names)))
+    beside = tables.part(folder)
+    parts = [*saved(folder, names), *([beside] if beside else [])]
+    (folder / "benchmarks.md").write_text(document(parts))
 
 
 def main(arguments: Sequence[str]) -> int:

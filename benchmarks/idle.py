@@ -29,16 +29,21 @@ def measure(length_s: float, *words: str) -> list[Cost]:
     """Run a sandbox without clients, and measure everything in it for a while."""
     with running("--rate", "0", *words) as folder, Control(folder / SOCKET) as control:
         sleep(SETTLE_S)
-        programs = {sight.pid: name for name, sight in control.programs().items() if sight.pid}
-        places = _processes(folder, programs)
-        before = {pid: _ticks(pid) for pid in places}
-        begin = monotonic()
-        sleep(length_s)
-        took = monotonic() - begin
-        used: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for pid, name in places.items():
-            seconds = (_ticks(pid) - before[pid]) / TICKS_PER_S
-            used[name].append((100 * seconds / took, _pss(pid) / KIB))
+        return costs(folder, control, length_s)
+
+
+def costs(folder: Path, control: Control, length_s: float) -> list[Cost]:
+    """Measure everything in a running sandbox for a while."""
+    programs = {sight.pid: name for name, sight in control.programs().items() if sight.pid}
+    places = _processes(folder, programs)
+    before = {pid: _ticks(pid) for pid in places}
+    begin = monotonic()
+    sleep(length_s)
+    took = monotonic() - begin
+    used: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for pid, name in places.items():
+        seconds = (_ticks(pid) - before[pid]) / TICKS_PER_S
+        used[name].append((100 * seconds / took, _pss(pid) / KIB))
     return [
         Cost(
             program=name,

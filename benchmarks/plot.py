@@ -6,7 +6,8 @@ from math import log10
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 30, 58
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by all eyes (Okabe and Ito)
+# Told apart by all eyes (Okabe and Ito).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 STEPS = (1, 2, 5)  # ticks are these times a power of ten
 TICKS_MAX = 8
 STYLE = "font-family='sans-serif' font-size='12' fill='#333'"
@@ -125,8 +126,8 @@ def course(title: str, what: str, points: Sequence[tuple[float, float]]) -> str:
 
 
 # Of pictures of bars: times of very different lengths, each ten times the one before it.
-BARS_LEFT, BAR, BARS_GAP, BARS_TOP = 170, 9, 14, 34
-LETTER = 7  # about as wide as one is
+BARS_LEFT, BAR, BARS_GAP, BARS_TOP = 200, 9, 14, 34
+LEGEND_COLUMNS, LEGEND_LINE = 2, 16
 DECADES = (10, 100, 1_000, 10_000, 100_000)
 
 
@@ -135,10 +136,11 @@ def bars(
 ) -> str:
     """Return an SVG of groups of bars: a middle value, and a line on to the largest."""
     high = BARS_TOP + len(groups) * (len(names) * BAR + BARS_GAP)
+    whole = high + 28 + LEGEND_LINE * -(-len(names) // LEGEND_COLUMNS)
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {high + 44}' role='img'>",
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {whole}' role='img'>",
         f"<title>{escape(title)}</title>",
-        f"<rect width='{WIDTH}' height='{high + 44}' fill='#fff'/>",
+        f"<rect width='{WIDTH}' height='{whole}' fill='#fff'/>",
         f"<text x='{RIGHT}' y='18' {STYLE}>{escape(title)}</text>",
     ]
     for decade in DECADES:
@@ -153,11 +155,12 @@ def bars(
         for place, name in enumerate(names):
             if name in values:
                 parts += _bar(*values[name], top + place * BAR, COLOURS[place % len(COLOURS)])
-    x = RIGHT
-    for name, colour in zip(names, COLOURS, strict=False):
-        parts.append(f"<path d='M{x} {high + 32}h14' stroke='{colour}' stroke-width='7'/>")
-        parts.append(f"<text x='{x + 20}' y='{high + 36}' {STYLE}>{escape(name)}</text>")
-        x += 40 + LETTER * len(name)
+    for place, name in enumerate(names):
+        row, column = divmod(place, LEGEND_COLUMNS)
+        x, y = RIGHT + column * WIDTH // LEGEND_COLUMNS, high + 32 + row * LEGEND_LINE
+        colour = COLOURS[place % len(COLOURS)]
+        parts.append(f"<path d='M{x} {y}h14' stroke='{colour}' stroke-width='7'/>")
+        parts.append(f"<text x='{x + 20}' y='{y + 4}' {STYLE}>{escape(name)}</text>")
     return "\n".join((*parts, "</svg>", ""))
 
 

@@ -1,188 +1,173 @@
-"""What takes care of the nodes: Equipoise, or keepalived and HAProxy in two configurations.
+"""What takes care of the nodes: Equipoise, or others, each in several configurations.
 
-As *shipped* is what the manuals and most tutorials show: adverts every second, a script that looks
-whether HAProxy's process is there, HAProxy's own intervals. *Tuned* is the tightest that we could
-make of them: adverts twenty times a second (which no standard forbids), HAProxy checked ten times a
-second, safe requests retried on the other instance, GARP repeated every second, and keepalived told
-at once when HAProxy ends. keepalived's `track_process` would do the last; it needs the machine's
-first namespaces, so a program that waits for that end writes a `track_file` instead (`watch`).
+Each is compared on what it takes care of. HAProxy and Envoy by themselves move no address, so
+each node has its own for good, and faults of instances alone are played. With keepalived beside
+them, instances are still the load balancer's affair: what is played is what moves addresses.
 """
 
+import asyncio
 import json
-import shutil
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from services.sandbox.configuration import SERVICES, DemoService
-from services.sandbox.machine import TOOL_PATHS
-from services.sandbox.network import addresses, node_names, vips
-from shared.errors import MachineError
-
-NODES = node_names(2)
-INTERFACE = "eth1"  # of the nodes on the clients' network
-ROUTER_IDS_FROM = 51
-HOME, AWAY = 150, 100  # priorities
-READY = "Startup complete"
-ADVERT_S = 0.05
-
-
-class Stack(StrEnum):
-    """What takes care of the nodes."""
-
-    EQUIPOISE = "equipoise"
-    SHIPPED = "keepalived"
-    TUNED = "keepalived-tuned"
-
-    @property
-    def words(self) -> str:
-        """Its name in the document."""
-        return {
-            Stack.EQUIPOISE: "Equipoise",
-            Stack.SHIPPED: "keepalived + HAProxy, as shipped",
-            Stack.TUNED: "keepalived + HAProxy, tuned",
-        }[self]
+from benchmarks.peers import envoy, haproxy
+from benchmarks.peers.envoy import Envoy
+from benchmarks.peers.faults import INSTANCES, MOVING, Fault
+from benchmarks.peers.haproxy import Haproxy
+from benchmarks.peers.keepalived import Keepalived
+from benchmarks.peers.places import ENVOY, INTERFACE, KEEPALIVED, NODES, Peer, Places
+from services.sandbox.drills.balancers import Weights
+from services.sandbox.drills.scene import Scene
+from services.sandbox.network import vips
+from services.sandbox.options import Profile
+from shared.instant import MILLISECOND, SECOND, Duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where the files of a node's guests are."""
+class Stack:
+    """One of them."""
 
-    folder: Path
-    node: str
+    name: str
+    words: str  # in the documents
+    rhythm_us: Duration  # its longest: a fault comes at a moment drawn from so long
+    profile: Profile | None = None  # of Equipoise; None: it is another's
+    balancer: Haproxy | Envoy | None = None
+    router: Keepalived | None = None  # None: nobody moves addresses, unless Equipoise does
 
-    def file(self, name: str) -> Path:
-        """Return the place of a file of this node."""
-        return self.folder / f"{self.node}.{name}"
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is Equipoise."""
+        return self.profile is not None
 
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What it is compared on."""
+        if self.is_ours:
+            return tuple(Fault)
+        return INSTANCES if self.router is None else MOVING
 
-def keepalived() -> str:
-    """Return where keepalived is, or say how to get it."""
-    found = shutil.which("keepalived", path=":".join(TOOL_PATHS))
-    if found is None:
-        raise MachineError(
-            "keepalived is not here, which Equipoise is to be compared with: as root, "
-            "apt-get install --no-install-recommends keepalived"
-        )
-    return found
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """What must be on this machine."""
+        routing = (KEEPALIVED,) if self.router else ()
+        return (*routing, ENVOY) if isinstance(self.balancer, Envoy) else routing
 
+    @property
+    def missing(self) -> str | None:
+        """Say what is not here, and how to get it; None if all is."""
+        return "; ".join(lack for peer in self.peers if (lack := peer.missing)) or None
 
-def options(stack: Stack, folder: Path) -> tuple[str, ...]:
-    """Write what a stack needs; return the sandbox's options for it."""
-    if stack is Stack.EQUIPOISE:
-        return ()
-    tuned = stack is Stack.TUNED
-    balancers, programs = {}, []
-    for node in NODES:
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What its programs say of themselves."""
+        return {peer.name: peer.version for peer in self.peers}
+
+    def options(self, folder: Path) -> tuple[str, ...]:
+        """Write what it needs into a folder; return the sandbox's options for it."""
+        if self.profile is not None:
+            return () if self.profile is Profile.DEFAULT else ("--profile", self.profile.value)
+        content: dict[str, object] = {
+            "balancers": {node: self._haproxy(folder, node) for node in NODES},
+            "programs": [program for node in NODES for program in self._programs(folder, node)],
+        }
+        guests = folder / "guests.json"
+        guests.write_text(json.dumps(content))
+        return ("--only", "infrastructure", "--guests", str(guests))
+
+    def _haproxy(self, folder: Path, node: str) -> str | None:
+        if not isinstance(self.balancer, Haproxy):
+            return None
+        return self.balancer.file(Places(folder=folder, node=node))
+
+    def _programs(self, folder: Path, node: str) -> list[dict[str, object]]:
         places = Places(folder=folder, node=node)
-        balancers[node] = balancer(places, tuned=tuned)
-        programs += list(_programs(places, tuned=tuned))
-    guests = folder / "guests.json"
-    guests.write_text(json.dumps({"balancers": balancers, "programs": programs}))
-    return ("--only", "infrastructure", "--guests", str(guests))
+        found = self.balancer.programs(places) if isinstance(self.balancer, Envoy) else []
+        return found + (list(self.router.programs(places)) if self.router else [settled(node)])
+
+    async def weights(self, scene: Scene, folder: Path) -> dict[str, Weights]:
+        """Return what every load balancer gives every instance, by its own word."""
+        if not isinstance(self.balancer, Envoy):
+            return await scene.weights()
+        sockets = [Places(folder=folder, node=node).file("envoy.sock") for node in NODES]
+        return dict(zip(NODES, await asyncio.gather(*map(envoy.read, sockets)), strict=True))
 
 
-def _programs(places: Places, *, tuned: bool) -> Iterator[dict[str, object]]:
-    configured, check = places.file("keepalived.conf"), places.file("check")
-    configured.write_text(router(places, tuned=tuned))
-    check.write_text(ASKED if tuned else LOOKED.format(pid=places.file("haproxy.pid")))
-    check.chmod(0o755)
-    command = [keepalived(), "--dont-fork", "--log-console", "--vrrp", "-f", str(configured)]
-    command += ["-p", str(places.file("keepalived.pid")), "-r", str(places.file("vrrp.pid"))]
-    yield {"member": places.node, "name": "keepalived", "command": command, "ready": READY}
-    if tuned:
-        command = [sys.executable, "-m", "benchmarks.peers.watch"]
-        command += [str(places.file("haproxy.pid")), str(places.file("down"))]
-        yield {"member": places.node, "name": "watch", "command": command, "ready": "watching"}
-
-
-# What everybody writes as `killall -0 haproxy`; by number, since here both nodes' processes are
-# in one table.
-LOOKED = '#!/bin/sh\nkill -0 "$(cat {pid})"\n'
-ASKED = """#!/bin/bash
-exec 3<>/dev/tcp/127.0.0.1/80 && printf 'GET /alive HTTP/1.0\\r\\n\\r\\n' >&3
-read -r -t 0.3 line <&3 && [[ $line == *" 200 "* ]]
-"""
-
-
-def router(places: Places, *, tuned: bool) -> str:
-    """Return keepalived.conf of a node."""
-    head = ["global_defs {", "  script_user root", "  enable_script_security"]
-    script = ["vrrp_script check {", f'  script "{places.file("check")}"']
-    tracked = ["  track_script {", "    check", "  }"]
-    if tuned:
-        head += ["  vrrp_version 3", "  vrrp_rt_priority 50"]
-        head += ["  vrrp_garp_master_delay 1", "  vrrp_garp_master_refresh 1"]
-        script += ["  interval 1", "  timeout 1"]  # whole seconds: one is the least
-        tracked += ["  track_file {", "    down", "  }"]
-    lines = [*head, "}", *script, "}"]
-    if tuned:
-        lines += ["vrrp_track_file down {", f'  file "{places.file("down")}"']
-        lines += ["  weight 0", "  init_file 0 overwrite", "}"]
-    for number, (name, vip) in enumerate(vips(NODES).items(), start=ROUTER_IDS_FROM):
-        at_home = vip.home == places.node
-        lines += [
-            f"vrrp_instance {name} {{",
-            f"  state {'MASTER' if at_home else 'BACKUP'}",
-            f"  interface {INTERFACE}",
-            f"  virtual_router_id {number}",
-            f"  priority {HOME if at_home else AWAY}",
-            *([f"  advert_int {ADVERT_S}"] if tuned else []),
-            f"  virtual_ipaddress {{\n    {vip.address}/{vip.prefix}\n  }}",
-            *tracked,
-            "}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-# Debian's own haproxy.cfg has these times.
-SHIPPED_DEFAULTS = """\
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 50s
-  timeout server 50s
-"""
-TUNED_DEFAULTS = """\
-defaults
-  mode http
-  timeout connect 100ms
-  timeout client 50s
-  timeout server 500ms
-  timeout check 200ms
-  retries 3
-  option redispatch 1
-  retry-on conn-failure empty-response response-timeout
-  default-server inter 100ms fastinter 50ms fall 2 rise 2 observe layer4 error-limit 1 on-error mark-down
-"""  # noqa: E501 - one setting, one line
-ONLY_SAFE = "http-request disable-l7-retry unless { method GET HEAD OPTIONS }"
-
-
-def balancer(places: Places, *, tuned: bool) -> str:
-    """Return haproxy.cfg of a node: the services of the sandbox, one balanced, one with a spare."""
-    lines = ["global", '  stats socket "${EQUIPOISE_RUN_DIR}/haproxy.sock" mode 660 level admin']
-    lines += [
-        f"  pidfile {places.file('haproxy.pid')}",
-        TUNED_DEFAULTS if tuned else SHIPPED_DEFAULTS,
+def settled(node: str) -> dict[str, object]:
+    """Return what gives a node its virtual IPs for good, where nobody moves them."""
+    lines = [
+        f"ip address replace {vip.address}/{vip.prefix} dev {INTERFACE}"
+        for vip in vips(NODES).values()
+        if vip.home == node
     ]
-    for service in SERVICES:
-        lines += [f"frontend {service.name}", f"  bind :{service.listen}"]
-        lines += [*(["  monitor-uri /alive"] if tuned else [])]
-        lines += [f"  default_backend {service.name}", f"backend {service.name}"]
-        lines += ["  balance roundrobin", "  option httpchk GET /healthz"]
-        lines += [*([f"  {ONLY_SAFE}"] if tuned else []), *_servers(service, NODES)]
-    return "\n".join(lines) + "\n"
+    script = "; ".join([*lines, "echo settled", "exec sleep infinity"])
+    return {
+        "member": node,
+        "name": "addresses",
+        "command": ["sh", "-ec", script],
+        "ready": "settled",
+    }
 
 
-def _servers(service: DemoService, nodes: Sequence[str]) -> Iterator[str]:
-    for number, (node, address) in enumerate(_instances(nodes)):
-        spare = " backup" if service.mode == "mirror" and number else ""
-        yield f"  server {node} {address}:{service.port} check{spare}"
+OURS = Stack(name="equipoise", words="Equipoise", rhythm_us=SECOND, profile=Profile.DEFAULT)
+STACKS = (
+    OURS,
+    Stack(name="equipoise-fast", words="Equipoise, fast", rhythm_us=SECOND, profile=Profile.FAST),
+    Stack(
+        name="haproxy",
+        words="HAProxy alone, as documented",
+        rhythm_us=2 * SECOND,
+        balancer=haproxy.DOCUMENTED,
+    ),
+    Stack(
+        name="haproxy-tightest",
+        words="HAProxy alone, tightest",
+        rhythm_us=100 * MILLISECOND,
+        balancer=haproxy.TIGHTEST,
+    ),
+    Stack(
+        name="envoy",
+        words="Envoy alone, as documented",
+        rhythm_us=5 * SECOND,
+        balancer=envoy.DOCUMENTED,
+    ),
+    Stack(
+        name="envoy-tightest",
+        words="Envoy alone, tightest",
+        rhythm_us=100 * MILLISECOND,
+        balancer=envoy.TIGHTEST,
+    ),
+    Stack(
+        name="keepalived",
+        words="keepalived + HAProxy, as shipped",
+        rhythm_us=2 * SECOND,
+        balancer=haproxy.DOCUMENTED,
+        router=Keepalived(),
+    ),
+    Stack(
+        name="keepalived-100ms",
+        words="keepalived 100 ms + HAProxy",
+        rhythm_us=SECOND,
+        balancer=haproxy.TIGHTEST,
+        router=Keepalived(advert_s=0.1),
+    ),
+    Stack(
+        name="keepalived-http",
+        words="keepalived 100 ms, HTTP script + HAProxy",
+        rhythm_us=SECOND,
+        balancer=haproxy.TIGHTEST,
+        router=Keepalived(advert_s=0.1, asks=True),
+    ),
+    Stack(
+        name="keepalived-20ms",
+        words="keepalived 20 ms, tightest + HAProxy",
+        rhythm_us=SECOND,
+        balancer=haproxy.TIGHTEST,
+        router=Keepalived(advert_s=0.02, asks=True, is_tightest=True),
+    ),
+)
 
 
-def _instances(nodes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Return the nodes with their addresses on the cluster's network."""
-    known = addresses(nodes)
-    return ((node, known[node]) for node in nodes)
+def stack(name: str) -> Stack:
+    """Return one by its name."""
+    return next(each for each in STACKS if each.name == name)

@@ -4,7 +4,7 @@ A file names them: the configuration of every node's HAProxy, and programs, whic
 member's namespace, kept running, and ready when their log has a text. Both may use what every
 program of the sandbox is told, such as `EQUIPOISE_RUN_DIR`:
 
-    {"balancers": {NODE: TEXT},
+    {"balancers": {NODE: TEXT, or null where a guest balances in its place},
      "programs": [{"member": NODE, "name": NAME, "command": [WORD, …], "ready": PATTERN}, …]}
 
 Clients then ask the virtual IPs, and observers watch them, as with Equipoise.
@@ -35,13 +35,17 @@ class Guest:
 class Guests:
     """All of them."""
 
-    balancers: Mapping[str, str]  # of HAProxy, by node
+    balancers: Mapping[str, str | None]  # of HAProxy, by node; None: it is not to run there
     programs: tuple[Guest, ...] = ()
 
     @classmethod
     def of(cls, options: Options) -> Self:
         """Return those that were asked for."""
         return cls(balancers={}) if options.guests is None else cls.read(options.guests)
+
+    def balance(self, node: str) -> bool:
+        """Return whether one of them balances on a node, so that HAProxy does not."""
+        return node in self.balancers and self.balancers[node] is None
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -97,10 +97,11 @@ def write_files(folder: Path, orders: Orders) -> None:
     plan = {"nodes": near_nodes, "vips": client_vips(orders), "services": services}
     (folder / CLIENT_PLAN).write_text(json.dumps(plan))
     if orders.options.extent is Extent.INFRASTRUCTURE:
-        balancers = Guests.of(orders.options).balancers
+        guests = Guests.of(orders.options)
         for node in orders.nodes:
-            text = balancers.get(node) or configuration.balancer_file(of_nodes, folder / node)
-            (folder / node / "haproxy.cfg").write_text(text)
+            if not guests.balance(node):
+                ours = configuration.balancer_file(of_nodes, folder / node)
+                (folder / node / "haproxy.cfg").write_text(guests.balancers.get(node) or ours)
 
 
 def client_vips(orders: Orders) -> dict[str, str]:

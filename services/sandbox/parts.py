@@ -49,14 +49,16 @@ class Parts:
     def programs(self) -> Iterator[Program]:
         """Return all programs, in the order in which people read them."""
         yield self._nats()
+        guests = Guests.of(self.options)
         for node in self.nodes:
-            yield self._haproxy(node)
+            if not guests.balance(node):
+                yield self._haproxy(node)
             for service in SERVICES:
                 yield self._instance(node, service)
         if self.options.extent is Extent.EVERYTHING:
             yield from self._services()
         if self.options.guests:
-            yield from self._guests()
+            yield from self._guests(guests)
         if self.options.rate:
             yield self._client()
 
@@ -68,8 +70,8 @@ class Parts:
             yield self._service(WITNESS, name)
         yield self._observer()
 
-    def _guests(self) -> Iterator[Program]:
-        for guest in Guests.of(self.options).programs:
+    def _guests(self, guests: Guests) -> Iterator[Program]:
+        for guest in guests.programs:
             sign = Says(re.compile(guest.ready.encode()))
             yield self._program(guest.member, guest.name, guest.command, sign)
         yield self._observer()

@@ -1,130 +1,195 @@
-"""Others: their files are accepted, and what is said of them is what was measured."""
+"""Others: what is said of them is what was measured, and where they are better is said."""
 
-import asyncio
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
-
+from benchmarks.document import document
 from benchmarks.idle import Cost
-from benchmarks.peers.faults import MOST_US, MOVING, Fault
-from benchmarks.peers.measured import Measured, remembered
-from benchmarks.peers.play import Played
-from benchmarks.peers.stacks import NODES, Places, Stack, balancer, router
-from benchmarks.peers.tables import BEGIN, DOCUMENT, END, PICTURE, section, write
-from benchmarks.plot import bars
-from services.sandbox.machine import find_tools
-from tests.eventually import eventually
-
-SEEN = Played(
-    stack=Stack.TUNED,
-    fault=Fault.CUT_NODE,
-    node="node-a",
-    coped=True,
-    lasted_ms=1_000,
-    safe_sent=900,
-    safe_failed=7,
-    posts_sent=100,
-    posts_failed=1,
-    posts_repeated=0,
-    slowest_ms=31,
-    outage_ms=1_234,
-    dark_ms=160,
-    held_twice_ms=1_100,
-    answered_twice_ms=11,
-    restored=True,
-    restored_ms=1_500,
-    client_late_ms=9,
+from benchmarks.peers.faults import INSTANCES, MOST_US, MOVING, Fault
+from benchmarks.peers.results import Conditions, Measured, Played, Problem, Turn
+from benchmarks.peers.stacks import OURS, STACKS, stack
+from benchmarks.peers.tables import (
+    BEGIN,
+    DOCUMENT,
+    END,
+    NOTHING,
+    PICTURED,
+    better,
+    chapter,
+    draw,
+    part,
+    short,
+    write,
 )
+from benchmarks.plot import bars
+from tests.unit.benchmarks.peer_plays import CONDITIONS, MOVED, kept
+
+TIGHTEST = stack("keepalived-20ms")
+HTTP = stack("keepalived-http")
 
 
-def measured(*plays: Played, stack: Stack = Stack.TUNED) -> Measured:
-    costs = [
-        Cost(program="node-a/haproxy", processes=2, cpu_percent=1, pss_mib=10),
-        Cost(program="node-a/keepalived", processes=2, cpu_percent=0.5, pss_mib=5),
-        Cost(program="node-a/shop", processes=1, cpu_percent=40, pss_mib=400),
-    ]
-    return Measured(
-        stack=stack,
-        machine="2 cores",
-        keepalived="v2",
-        load=0.1,
-        took_s=60,
-        rate=500,
-        count=len(plays),
-        plays=plays,
-        idle_s=8,
-        costs=costs,
-    )
+def found(**measured: Measured) -> dict[str, Measured]:
+    named = {name.replace("_", "-"): each for name, each in measured.items()}
+    return {each.name: named.get(each.name, Measured()) for each in STACKS}
 
 
-def row(*plays: Played) -> list[str]:
-    lines = section([measured(*plays)]).splitlines()
-    (line,) = (line for line in lines if line.startswith(f"| {plays[0].fault.value} |"))
+def of(*plays: Played, conditions: Conditions = CONDITIONS) -> Measured:
+    return Measured(turns=[Turn(conditions=conditions, plays=list(plays))])
+
+
+def row(words: str, text: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| {words} |"))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_a_row_has_the_median_and_the_largest() -> None:
-    plays = [replace(SEEN, dark_ms=ms, safe_failed=int(ms)) for ms in (100, 150, 3_000)]
-    words, stack, n, failed, repeated, slowest, outage, dark, held, answered, restored = row(*plays)
-    assert (words, stack) == ("node cut off in silence", "keepalived + HAProxy, tuned")
-    assert (n, failed, repeated, dark) == ("3", "150 / 3,000", "0", "150 / 3,000")
-    assert (slowest, outage, held, answered) == (
-        "31 / 31",
-        "1,234 / 1,234",
-        "1,100 / 1,100",
-        "11 / 11",
+def test_a_cell_has_the_median_the_smallest_and_the_largest() -> None:
+    plays = [replace(MOVED, dark_ms=ms, safe_failed=int(ms)) for ms in (3_000, 100, 150)]
+    words, n, safe, posts, outage, slowest, dark, *rest = row(
+        TIGHTEST.words, chapter(found(keepalived_20ms=of(*plays)))
     )
-    assert restored == "3 of 3, after 1.5 / 1.5 s"
+    assert (words, n, safe, posts) == (TIGHTEST.words, "3", "150 (100 to 3,000)", "1")
+    assert (outage, slowest, dark) == ("1,234", "31", "150 (100 to 3,000)")
+    assert rest == ["1,100", "11", "2", "20", "1.5"]
+
+
+def test_a_p99_is_said_only_of_a_hundred() -> None:
+    plays = [replace(MOVED, dark_ms=ms) for ms in range(1, 101)]
+    for some, said in ((plays, "50 (1 to 100; p99 99)"), (plays[:-1], "50 (1 to 99)")):
+        assert row(TIGHTEST.words, chapter(found(keepalived_20ms=of(*some))))[6] == said
+
+
+def test_the_best_is_bold_whosever_it_is() -> None:
+    ours, theirs = replace(MOVED, dark_ms=200, held_twice_ms=0), MOVED
+    text = chapter(found(equipoise=of(ours), keepalived_20ms=of(theirs)))
+    assert row(OURS.words, text)[6:8] == ["200", "**0**"]
+    assert row(TIGHTEST.words, text)[6:8] == ["**160**", "1,100"]
+
+
+def test_where_all_are_alike_nothing_is_bold() -> None:
+    text = chapter(found(equipoise=of(MOVED), keepalived_20ms=of(MOVED)))
+    assert not any("**" in cell for each in (OURS, TIGHTEST) for cell in row(each.words, text))
+
+
+def test_the_same_median_with_a_longer_tail_is_not_the_best() -> None:
+    tail = [replace(MOVED, safe_failed=failed) for failed in (0, 0, 147)]
+    none = [replace(MOVED, safe_failed=0) for _ in range(3)]
+    text = chapter(found(keepalived_http=of(*tail), keepalived_20ms=of(*none)))
+    assert row(HTTP.words, text)[2] == "0 (0 to 147)"
+    assert row(TIGHTEST.words, text)[2] == "**0**"
+
+
+def test_where_another_is_better_is_said() -> None:
+    ours, theirs = replace(MOVED, dark_ms=200, outage_ms=1_000), replace(MOVED, restored_ms=500)
+    (said,) = better(found(equipoise=of(ours), keepalived_20ms=of(theirs)))
+    assert f"* {MOVED.fault}, VIP dark: {TIGHTEST.words} 160 ms, Equipoise 200 ms" in said
+    assert f"restored after: {TIGHTEST.words} 0.5 s, Equipoise 1.5 s" in said
+    assert "outage" not in said
+    assert better(found(equipoise=of(MOVED), keepalived_20ms=of(MOVED))) == []
 
 
 def test_what_was_not_made_up_for_is_marked_and_what_was_not_restored_is_counted() -> None:
-    lost = replace(SEEN, coped=False, restored=False, restored_ms=None, posts_repeated=2)
-    cells = row(SEEN, lost)
-    assert cells[4] == "2"
-    assert cells[6].endswith("†")
-    assert cells[-1] == "1 of 2, after 1.5 / 1.5 s"
+    lost = replace(MOVED, coped=False, restored_ms=None)
+    cells = row(TIGHTEST.words, chapter(found(keepalived_20ms=of(MOVED, lost))))
+    assert cells[4].endswith("†")
+    assert cells[-1] == "1 of 2: 1.5"
+    assert row(TIGHTEST.words, chapter(found(keepalived_20ms=of(lost))))[-1] == "never"
+
+
+def test_who_was_not_always_restored_is_never_the_first_to_be() -> None:
+    lost = replace(MOVED, restored_ms=None)
+    text = chapter(found(equipoise=of(replace(MOVED, restored_ms=9_000)),
+                         keepalived_20ms=of(MOVED, lost)))  # fmt: skip
+    assert row(TIGHTEST.words, text)[-1] == "1 of 2: 1.5"
+    assert better(found(equipoise=of(replace(MOVED, restored_ms=9_000)),
+                        keepalived_20ms=of(MOVED, lost))) == []  # fmt: skip
 
 
 def test_a_zero_that_was_not_observed_is_not_claimed() -> None:
-    assert row(replace(SEEN, held_twice_ms=None, answered_twice_ms=None))[8:10] == [
-        "not observed",
-        "not observed",
-    ]
-    still = replace(
-        SEEN, fault=Fault.KILL_INSTANCE, dark_ms=None, held_twice_ms=None, answered_twice_ms=None
+    unseen = replace(MOVED, held_twice_ms=None, answered_twice_ms=None)
+    cells = row(TIGHTEST.words, chapter(found(keepalived_20ms=of(unseen))))
+    assert cells[7:9] == ["not observed", "not observed"]
+
+
+def test_a_fault_of_an_instance_says_nothing_of_vips() -> None:
+    still = replace(MOVED, fault=Fault.KILL_INSTANCE, dark_ms=None, after_dark_ms=None)
+    known = found(haproxy=of(still))
+    assert "VIP" not in chapter(known).partition("### Instance killed")[2].partition("!")[0]
+    assert row(Fault.KILL_INSTANCE, short(known))[5:7] == ["", ""]
+
+
+def test_the_short_table_has_the_same_figures() -> None:
+    plays = [replace(MOVED, dark_ms=ms) for ms in (3_000, 100, 150)]
+    known = found(keepalived_20ms=of(*plays))
+    cells = row(MOVED.fault, short(known))
+    long = row(TIGHTEST.words, chapter(known))
+    assert cells == [MOVED.fault, *long[:3], long[4], long[6], long[7], long[9], long[11]]
+
+
+def test_what_is_missing_is_said() -> None:
+    problem = Problem(fault=Fault.CUT_NODE, node="node-a", why="no frame in was dropped")
+    turn = Turn(conditions=CONDITIONS, plays=[MOVED], problems=[problem, problem])
+    text = chapter(
+        found(keepalived_20ms=Measured(turns=[turn]), envoy=Measured(skipped="envoy is not here"))
     )
-    assert row(still)[7:10] == ["-", "-", "-"]
+    assert "*Envoy alone, as documented* was skipped: envoy is not here." in text
+    assert "*HAProxy alone, tightest* is not measured yet." in text
+    assert "2 plays are no measurements (no frame in was dropped)" in text
+
+
+def test_mixed_commits_are_told() -> None:
+    other = replace(CONDITIONS, commit="0ther")
+    one = chapter(found(keepalived=of(MOVED), keepalived_20ms=of(MOVED)))
+    both = chapter(found(keepalived=of(MOVED), keepalived_20ms=of(MOVED, conditions=other)))
+    assert "commit `c0ffee`;" in one
+    assert "**mixed**: `0ther` (1 plays), `c0ffee` (1 plays)" in both
 
 
 def test_applications_are_no_part_of_what_a_stack_costs() -> None:
-    assert "| keepalived + HAProxy, tuned | a node | 1.5 | 15 |" in section([measured(SEEN)])
-
-
-def test_a_stack_measured_anew_replaces_itself_alone(tmp_path: Path) -> None:
-    ours, theirs = measured(SEEN, stack=Stack.EQUIPOISE), measured(SEEN)
-    theirs.save(tmp_path)
-    ours.save(tmp_path)
-    newer = measured(replace(SEEN, dark_ms=1), stack=Stack.TUNED)
-    newer.save(tmp_path)
-    found = remembered(tmp_path)
-    assert [each.stack for each in found] == [Stack.EQUIPOISE, Stack.TUNED]
-    assert [each.plays[0].dark_ms for each in found] == [160, 1]
+    costs = [
+        Cost(program="node-a/haproxy", processes=2, cpu_percent=1, pss_mib=10),
+        Cost(program="node-b/keepalived", processes=2, cpu_percent=0.5, pss_mib=5),
+        Cost(program="node-a/shop", processes=1, cpu_percent=40, pss_mib=400),
+        Cost(program="witness/nats", processes=1, cpu_percent=4, pss_mib=40),
+    ]
+    measured = Measured(turns=[Turn(conditions=CONDITIONS, plays=[MOVED], idles=[costs, costs])])
+    text = chapter(found(keepalived_20ms=measured, equipoise=measured))
+    assert f"| {TIGHTEST.words} | a node | 4 | 0.5 (0.5 to 1.0) | 5 (5 to 10) |" in text
+    assert "| Equipoise | the witness | 2 | 4.0 | 40 |" in text
+    assert f"| {TIGHTEST.words} | the witness" not in text
 
 
 def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
-    measured(SEEN).save(tmp_path)
+    kept(tmp_path, TIGHTEST, MOVED)
     (tmp_path / DOCUMENT).write_text(f"before\n\n{BEGIN}\nstale words\n{END}\n\nafter\n")
     text = write(tmp_path).read_text()
-    assert text.startswith(f"before\n\n{BEGIN}\n\nMeasured by `python -m benchmarks.peers`")
+    assert text.startswith(f"before\n\n{BEGIN}\n\n`make bench-peers`: 1 plays in 1 turns")
     assert text.endswith(f"{END}\n\nafter\n")
     assert "stale words" not in text
     assert write(tmp_path).read_text() == text
-    ElementTree.parse(tmp_path / "benchmarks" / PICTURE)
+
+
+def test_every_picture_that_is_shown_is_drawn(tmp_path: Path) -> None:
+    kept(tmp_path, TIGHTEST, MOVED)
+    draw(tmp_path)
+    for name in PICTURED:
+        ElementTree.parse(tmp_path / "benchmarks" / name)
+        assert f"(benchmarks/{name})" in short(found(keepalived_20ms=of(MOVED)))
+
+
+def test_the_chapter_is_a_part_of_the_benchmarks(tmp_path: Path) -> None:
+    assert part(tmp_path) is None
+    kept(tmp_path, TIGHTEST, MOVED)
+    kept(tmp_path, OURS, replace(MOVED, held_twice_ms=0.0))
+    beside = part(tmp_path)
+    assert beside is not None
+    assert (beside.overlap_ms, beside.plays) == (0, 1)  # others' are no budget of ours
+    assert "## Beside others" in document([beside])
+
+
+def test_nothing_measured_is_said_too() -> None:
+    assert short(found()) == NOTHING
+    assert short(found(envoy=Measured(skipped="envoy is not here"))) == NOTHING
 
 
 def test_longer_bars_are_longer() -> None:
@@ -138,57 +203,24 @@ def test_longer_bars_are_longer() -> None:
     assert widths[0] < widths[1]
 
 
-@pytest.mark.parametrize("tuned", [False, True])
-@pytest.mark.parametrize("node", NODES)
-def test_haproxy_accepts_what_is_written_for_others(
-    tmp_path: Path, node: str, *, tuned: bool
-) -> None:
-    configured = tmp_path / "haproxy.cfg"
-    configured.write_text(balancer(Places(folder=tmp_path, node=node), tuned=tuned))
-    command = [find_tools(None).haproxy, "-c", "-f", str(configured)]
-    environ = {"EQUIPOISE_RUN_DIR": "/run"}
-    result = subprocess.run(command, env=environ, capture_output=True, timeout=30, check=False)
-    assert result.returncode == 0, result.stderr
+def test_every_name_of_a_picture_stands_in_it() -> None:
+    names = [f"name {number}" for number in range(7)]
+    picture = ElementTree.fromstring(bars("x", {"one": {"name 6": (20, 30)}}, names))
+    high = float(picture.attrib["viewBox"].split()[3])
+    texts = {
+        each.text: float(each.attrib["y"])
+        for each in picture.iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert all(texts[name] < high for name in names)
 
 
-def test_each_vip_has_one_home_and_one_number_on_both_nodes(tmp_path: Path) -> None:
-    texts = [router(Places(folder=tmp_path, node=node), tuned=True) for node in NODES]
-    for text in texts:
-        assert text.count("state MASTER") == text.count("state BACKUP") == 1
-        assert text.count("{") == text.count("}")
-    first, second = ([x for x in text.split() if x in {"MASTER", "BACKUP"}] for text in texts)
-    assert first == second[::-1]
-    assert "advert_int" not in router(Places(folder=tmp_path, node="node-a"), tuned=False)
+def test_every_fault_ends_some_time_and_is_of_one_kind() -> None:
+    assert set(MOST_US) == set(Fault) == {*INSTANCES, *MOVING}
+    assert not set(INSTANCES) & set(MOVING)
 
 
-def test_every_fault_ends_some_time_and_those_that_move_are_faults() -> None:
-    assert set(MOST_US) == set(Fault)
-    assert set(MOVING) < set(Fault)
-
-
-def test_the_end_of_a_load_balancer_is_told(tmp_path: Path) -> None:
-    number, told = tmp_path / "pid", tmp_path / "down"
-    listening = (
-        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); "
-        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
-    )
-    victim = subprocess.Popen(
-        [sys.executable, "-c", listening],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert victim.stdout is not None
-    port = victim.stdout.readline().strip()
-    number.write_text(str(victim.pid))
-    command = [sys.executable, "-m", "benchmarks.peers.watch", str(number), str(told), port]
-    watch = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
-    try:
-        asyncio.run(eventually(lambda: told.exists() and told.read_text() == "0\n"))
-        victim.kill()
-        asyncio.run(eventually(lambda: told.read_text() == "1\n"))
-    finally:
-        for process in (victim, watch):
-            process.kill()
-            process.wait()
-        victim.communicate()
+def test_each_is_compared_on_what_it_takes_care_of() -> None:
+    for each in STACKS:
+        wanted = set(Fault) if each.is_ours else set(MOVING if each.router else INSTANCES)
+        assert set(each.faults) == wanted, each.name
+    assert len({each.name for each in STACKS}) == len({each.words for each in STACKS})

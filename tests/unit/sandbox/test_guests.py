@@ -60,3 +60,18 @@ def test_guests_have_their_own_balancer_and_clients_ask_the_vips(tmp_path: Path)
     assert (folder / "node-a" / "haproxy.cfg").read_text() == "# a guest's\n"
     assert "backend shop" in (folder / "node-b" / "haproxy.cfg").read_text()
     assert set(client_vips(orders)) == {"web", "api"}
+
+
+def test_where_a_guest_balances_haproxy_does_not_run(tmp_path: Path) -> None:
+    path = written(tmp_path, {"balancers": {"node-a": None}, "programs": [PROGRAM]})
+    guests = Guests.read(path)
+    assert guests.balance("node-a")
+    assert not guests.balance("node-b")
+    nodes = node_names(2)
+    options = Options(extent=Extent.INFRASTRUCTURE, guests=path)
+    tools, places = find_tools(None), addresses(nodes)
+    folder = tmp_path / "sandbox"
+    folder.mkdir()
+    write_files(folder, Orders(options=options, tools=tools, nodes=nodes, addresses=places))
+    assert not (folder / "node-a" / "haproxy.cfg").exists()
+    assert (folder / "node-b" / "haproxy.cfg").exists()
