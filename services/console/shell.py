@@ -17,6 +17,7 @@ from services.console.core.view import (
     start,
 )
 from shared.bus import Bus, Received
+from shared.cluster import Cluster
 from shared.errors import BusError
 from shared.ground import Ground
 from shared.instant import MILLISECOND, SECOND, Duration, Instant
@@ -85,6 +86,22 @@ PAST_WITHIN_US: Duration = 30 * SECOND
 ASK_WITHIN_US: Duration = 3 * SECOND  # an arbiter answers in milliseconds, an election takes 1 s
 
 
+def heard_patterns(cluster: Cluster, member: str) -> list[str]:
+    """Return what a console subscribes to: everything, but each plan only once.
+
+    Every plan goes to every node: hearing all would be the square of the nodes, for all consoles
+    the cube.
+    """
+    node = member if member in cluster.nodes else cluster.primary
+    rows = {BY_MESSAGE[kind] for kind in HEARD}
+    return sorted(
+        {
+            row.subject.replace("{to}", node) if "{to}" in row.subject else row.pattern
+            for row in rows
+        }
+    )
+
+
 class Console:
     """One member's console: everything it knows is in one state, owned by one loop."""
 
@@ -97,6 +114,7 @@ class Console:
         self._news = asyncio.Condition()
         self._reading: asyncio.Task[None] | None = None
         settings = ground.settings
+        self._cluster, self._member = settings.cluster, settings.member
         self._state = start(
             settings.cluster,
             member=settings.member,
@@ -126,7 +144,7 @@ class Console:
     async def hear(self, bus: Bus, telemetry: Telemetry) -> None:
         """Begin to hear, as soon as there is a bus."""
         self._telemetry = telemetry
-        for pattern in sorted({BY_MESSAGE[kind].pattern for kind in HEARD}):
+        for pattern in heard_patterns(self._cluster, self._member):
             await bus.subscribe(pattern, self._hear)
         self._bus = bus
 

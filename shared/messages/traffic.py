@@ -212,6 +212,8 @@ class Measured:
     digest: str  # of the rules as read back ("" unknown)
     balancer_ok: bool
     balancer_detail: str
+    # In a large cluster services take turns with their instances, and the rules are written out
+    # only where they are not those that this node follows.
     services: Mapping[str, ServiceLoad] = field(default_factory=dict)
     installed: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     # Since a real request went through this load balancer as (epoch, sequence) says; None: not yet.

@@ -16,6 +16,8 @@ from services.arbiter.core.situation import situation
 from services.arbiter.core.state import (
     BOOTS_MAX,
     PRESENCE_US,
+    RESEND_MAX_US,
+    RESEND_RULE_US,
     RESEND_US,
     SAMPLES_MAX,
     SERVING_STATES,
@@ -348,7 +350,9 @@ def _repeated(state: State, now: Instant) -> tuple[State, Actions]:
         and _reachable(state.members[name], now)
         and not state.members[name].is_lost
     )
-    if not behind:
+    rules = len(behind) * len(state.cluster.nodes) * len(state.cluster.services)
+    pause_us = min(max(RESEND_US, rules * RESEND_RULE_US), RESEND_MAX_US)
+    if not behind or (state.sent_at is not None and now - state.sent_at < pause_us):
         return state, ()
     return replace(state, sent_at=now), (Order(command=state.command, to=behind),)
 

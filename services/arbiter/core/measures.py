@@ -281,17 +281,18 @@ def _shares(state: State) -> Iterator[tuple[Labels, float | None]]:
 
 def _requests(state: State, service: str, node: str) -> int:
     """Return how many requests an instance got between the samples that are kept."""
-    return sum(
-        max(_count(samples[-1][1], service, node) - _count(samples[0][1], service, node), 0)
-        for samples in (member.samples for member in state.members.values())
-        if samples
-    )
+    grown = 0
+    for member in state.members.values():
+        # Of a large cluster not every sample tells of every instance.
+        counts = [count for _, each in member.samples for count in _counts(each, service, node)]
+        grown += max(counts[-1] - counts[0], 0) if counts else 0
+    return grown
 
 
-def _count(measured: Measured, service: str, node: str) -> int:
+def _counts(measured: Measured, service: str, node: str) -> Iterator[int]:
     load = measured.services.get(service)
-    instance = None if load is None else load.instances.get(node)
-    return 0 if instance is None else instance.requests
+    if load is not None and node in load.instances:
+        yield load.instances[node].requests
 
 
 def _of_vips(state: State, now: Instant) -> Iterator[Measure]:

@@ -26,6 +26,10 @@ from shared.rules import Rule
 
 TICK_US: Duration = 20 * MILLISECOND  # what suspicion waits for a judgement, at the most
 RESEND_US: Duration = 50 * MILLISECOND  # between two sendings of a command nobody acknowledged
+# Or longer, for every rule in it and every node that it goes to: 50 octets on the wire each time,
+# so that repetitions take no more than a tenth of a gigabit's link.
+RESEND_RULE_US: Duration = 4
+RESEND_MAX_US: Duration = SECOND
 EVIDENCE_AGE_MAX_US: Duration = 3 * SECOND  # three pictures missed: the observer is gone
 PRESENCE_US: Duration = 3 * SECOND  # a switcher or heartbeat unheard for longer is not waited for
 UNKNOWN_AFTER_US: Duration = 2 * SECOND  # silence that nobody can vouch for

@@ -24,9 +24,9 @@ def requests_per_s(state: State, service: str, now: Instant) -> float | None:
     """Return the rate of one service over all load balancers that report."""
     rates = []
     for first, last in _windows(state, now):
-        if service not in first.requests or service not in last.requests:
+        if service not in first.totals or service not in last.totals:
             continue
-        grown = sum(last.requests[service].values()) - sum(first.requests[service].values())
+        grown = last.totals[service] - first.totals[service]
         if grown >= 0:  # less than before: the load balancer began anew
             rates.append(grown * SECOND / (last.at - first.at))
     return round(sum(rates), 1) if rates else None

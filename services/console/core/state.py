@@ -32,10 +32,11 @@ class Known(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Requests counted by one load balancer at one time: service -> instance's node -> count."""
+    """Requests counted by one load balancer at one time."""
 
     at: Instant
-    requests: Mapping[str, Mapping[str, int]]
+    totals: Mapping[str, int]  # by service
+    requests: Mapping[str, Mapping[str, int]]  # service -> instance's node -> as last told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

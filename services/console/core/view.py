@@ -196,13 +196,20 @@ def _measured(state: State, measured: Measured, now: Instant) -> State:
     back = before.back
     if back is None or number >= back.number or now - back.at > STALE_US:
         back = _back_of(measured, before.back, now)
+    services = {
+        service: load
+        for service, load in measured.services.items()
+        if service in state.cluster.services
+    }
+    told = {
+        service: {node: counted.requests for node, counted in load.instances.items()}
+        for service, load in services.items()
+        if load.instances
+    }
     sample = Sample(
         at=now,
-        requests={
-            service: {node: counted.requests for node, counted in load.instances.items()}
-            for service, load in measured.services.items()
-            if service in state.cluster.services
-        },
+        totals={service: load.requests for service, load in services.items()},
+        requests={**(before.samples[-1].requests if before.samples else {}), **told},
     )
     balancer = Balancer(
         measured=Known(value=measured, at=now),

@@ -32,6 +32,7 @@ from services.traffic_switcher.core.state import (
     elapsed,
 )
 from services.traffic_switcher.core.steps import TAKING, Change, Step, steps
+from services.traffic_switcher.core.telling import told_loads, told_rules
 from shared.frozen import replace
 from shared.instant import Instant
 from shared.messages.traffic import Applied, Drift, Measured, Plan, Stage
@@ -347,17 +348,18 @@ def _measure(state: State, now: Instant) -> Decided:
     if now < state.measure_at or (state.shown is not None and not state.shown.loads):
         return state, ()
     epoch, sequence = state.memory.fence
-    confirmed = state.confirmed_at
+    confirmed, shown, wanted = state.confirmed_at, state.shown, in_force(state)
+    rules = {} if shown is None else rules_of(shown, wanted)
     measured = Measured(
         node=state.node,
         boot_id=state.boot_id,
         epoch=epoch,
         sequence=sequence,
-        digest=_digest(state),
-        balancer_ok=state.shown is not None and not state.shown.outdated,
+        digest="" if shown is None else digest(rules),
+        balancer_ok=shown is not None and not shown.outdated,
         balancer_detail=state.detail,
-        services={} if state.shown is None else state.shown.loads,
-        installed={} if state.shown is None else rules_of(state.shown, in_force(state)),
+        services={} if shown is None else told_loads(shown.loads, wanted, state.memory.plan, now),
+        installed=told_rules(rules, wanted),
         verified_age_us=None if confirmed is None else now - confirmed,
     )
     return replace(state, measure_at=now + LOOK_EVERY_US), (Say(measured),)

@@ -128,8 +128,11 @@ def _loads(block: str, instances: Mapping[Target, Instance]) -> dict[str, Servic
         (row["pxname"], row["svname"]): row
         for row in _table(block, "show stat", ("pxname", "svname"))
     }
+    of_services: dict[str, dict[str, Instance]] = {}
+    for (service, node), instance in sorted(instances.items()):
+        of_services.setdefault(service, {})[node] = instance
     found: dict[str, ServiceLoad] = {}
-    for service in sorted({service for service, _ in instances}):
+    for service, of_service in of_services.items():
         front, back = rows.get((service, "FRONTEND")), rows.get((service, "BACKEND"))
         if front is None or back is None:
             raise _nonsense("show stat", block)
@@ -139,8 +142,8 @@ def _loads(block: str, instances: Mapping[Target, Instance]) -> dict[str, Servic
             failed=_count(front, "hrsp_5xx") if is_http else _count(back, "econ"),
             instances={
                 node: _load(rows[service, node], is_http=is_http, up=instance.up)
-                for (of, node), instance in sorted(instances.items())
-                if of == service and (service, node) in rows
+                for node, instance in of_service.items()
+                if (service, node) in rows
             },
         )
     return found

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from services.arbiter.core import start
-from services.arbiter.core.state import SITUATION_PAUSE_US, Tick
+from services.arbiter.core.state import RESEND_RULE_US, SITUATION_PAUSE_US, Tick
 from shared.cluster import Mode
 from shared.instant import MILLISECOND, SECOND
 from shared.messages.facts import (
@@ -311,3 +311,17 @@ def test_changes_are_told_at_once_in_a_small_cluster_and_together_in_a_large_one
 
 def told_at(play: Play) -> list[int]:
     return [at for at, message in play.timed if isinstance(message, Situation)]
+
+
+def test_a_plan_is_repeated_the_more_seldom_the_more_it_is_for_the_network() -> None:
+    small, large = (
+        Play(),
+        Play(cluster=cluster_of(*(service(f"s{k}") for k in range(20)), nodes=40)),
+    )
+    for play, name in ((small, "shop"), (large, "s1")):
+        play.obedient = False
+        play.orders.clear()
+        play.refuse("node-b" if play is small else "node-001", name)
+        play.pass_by(SECOND)
+    assert len(small.orders) > 10
+    assert 2 < len(large.orders) <= 1 + SECOND // (20 * 40 * 40 * RESEND_RULE_US)

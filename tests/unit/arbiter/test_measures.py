@@ -1,5 +1,6 @@
 """What an arbiter counts and shows, and what makes it say that it is not ready."""
 
+from dataclasses import replace
 from functools import reduce
 
 from services.arbiter.core.measures import CAUSES, OUTCOMES, Counts, counted, measures
@@ -9,6 +10,7 @@ from shared.health import is_well
 from shared.instant import HOUR, SECOND
 from shared.measures import Histogram, Labels, Value
 from shared.messages.operator import Verb
+from shared.messages.traffic import InstanceLoad
 from tests.unit.arbiter.leasing import VipPlay
 from tests.unit.arbiter.play import Play
 
@@ -143,3 +145,16 @@ def test_an_arbiter_that_hears_no_switcher_is_not_ready() -> None:
     play.pass_by(5 * SECOND)
     failed = {one.name: one.failure for one in own_readiness(play.state, play.now)}
     assert "node-a, node-b" in failed["switchers"]
+
+
+def test_counters_that_are_not_told_every_time_are_no_requests() -> None:
+    play = Play()
+    play.loads["shop", "node-a"] = InstanceLoad(requests=10**9, errors=0, sessions=0, up=True)
+    play.pass_by(5 * SECOND)
+    shares = {("shop", "node-a"): 0.0, ("shop", "node-b"): 1.0}
+    assert shown(play, "node_share_ratio") == shares
+    whole = play.measured("node-a")
+    without = {name: replace(load, instances={}) for name, load in whole.services.items()}
+    for services in (without, without, without, whole.services):
+        play.tell(replace(whole, services=services))
+    assert shown(play, "node_share_ratio") == shares

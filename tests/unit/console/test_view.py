@@ -13,10 +13,12 @@ from services.console.core.view import (
     Wake,
     decide,
 )
+from services.console.shell import HEARD, heard_patterns
 from shared.api import Event
 from shared.frozen import replace
 from shared.instant import MINUTE, SECOND
 from shared.messages.facts import IncidentClosed, IncidentOpened, IncidentState, IncidentUpdated
+from shared.messages.table import BY_MESSAGE
 from shared.messages.traffic import Applied, Drift, Failover, Stage
 from shared.rules import digest
 from tests.fakes.situations import (
@@ -263,3 +265,11 @@ def test_rates_and_shares_come_from_what_is_counted() -> None:
     seen = status(state, START + 10 * SECOND, WALL)
     assert [service["requests_per_s"] for service in seen["services"]] == [200.0, 200.0]
     assert [node["share_percent"] for node in seen["nodes"]] == [50, 50, None]
+
+
+def test_a_console_hears_everything_but_each_plan_only_once() -> None:
+    cluster = well().cluster
+    for member, node in (("node-b", "node-b"), ("witness", "node-a")):
+        patterns = heard_patterns(cluster, member)
+        assert [each for each in patterns if each.startswith("command")] == [f"command.{node}"]
+        assert {BY_MESSAGE[kind].pattern for kind in HEARD} - {"command.*"} < set(patterns)
