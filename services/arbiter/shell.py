@@ -141,6 +141,7 @@ class Arbiter:
         plan, begun_wall_us = order.command.plan, self._base.clock.wall()
         for node in order.to:
             await self._base.bus.publish(order.command, to=node)
+        await self._base.clock.sleep(0)  # they are on their way before anybody is told of them
         if self._base.telemetry.enabled:  # later: what was published still waits to be written
             sent = (order, begun_wall_us, self._base.clock.wall())
             asyncio.get_running_loop().call_later(TRACED_AFTER_S, self._spans.sent, *sent)

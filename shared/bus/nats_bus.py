@@ -7,6 +7,7 @@ no callback of ours may raise, because that ends a subscription without a word.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -256,7 +257,16 @@ class NatsBus:
         except NatsError as error:
             self._say_seldom("publish_failed", subject=parcel.subject, because=_words(error))
             return False
+        self._write()
         return True
+
+    def _write(self) -> None:
+        """Write what was published now; nats-py leaves it to a task, which waits for its turn."""
+        transport, pending = self._client._transport, self._client._pending  # noqa: SLF001
+        if transport is not None and pending and self.connected:
+            with suppress(OSError, RuntimeError):  # closed: that task will see it
+                transport.writelines(pending[:])
+                self._drop_unwritten()
 
     async def _request(self, parcel: Parcel, timeout_us: Duration) -> Msg:
         if not self.connected:

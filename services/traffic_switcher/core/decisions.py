@@ -1,8 +1,8 @@
 """The switcher's decisions: state and event in, state and actions out.
 
-    command heard --> fenced? --> persisted --> read --> stepped --> read back --> verified
-                        |             |           |         |            |            |
-                     Refused        FAILED      FAILED    FAILED     INSTALLED     VERIFIED
+    command heard --> fenced? --> persisted, and read --> stepped --> read back --> verified
+                        |             |                      |            |            |
+                     Refused        FAILED                 FAILED     INSTALLED     VERIFIED
                                      (what failed is tried again, later and later)
 
 Rule 1  The fence: a plan is taken on iff its number is higher than that of every plan persisted
@@ -160,7 +160,11 @@ def _commanded(state: State, command: Command, now: Instant) -> Decided:
     closed = following.not_serving(plan.services) - memory.theirs
     persisting = replace(memory, plan=plan, ours=memory.ours | closed)
     received = Progress(received_at=now, is_failover=isinstance(command, Failover))
-    return replace(state, persisting=persisting, received=received), (Persist(persisting),)
+    after = replace(state, persisting=persisting, received=received)
+    if state.doing is not Doing.NOTHING:
+        return after, (Persist(persisting),)
+    # Reading has no effect: the load balancer answers while the disk is waited for.
+    return replace(after, doing=Doing.READING), (Read(counters=False), Persist(persisting))
 
 
 def _unfit(cluster: Cluster, plan: Plan) -> str:

@@ -199,7 +199,10 @@ class Switcher:
                 self._counts = counted(self._counts, action.message)
             case Trace():
                 record(self._base, action)
-            case Read() | Apply() | Prepare() | Verify():
+            case Read():
+                self._launch(action)
+                await self._base.clock.sleep(0)  # it is asked before the disk is waited for
+            case Apply() | Prepare() | Verify():
                 self._launch(action)
             case _:
                 assert_never(action)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.traffic_switcher.core import coalesced, is_current, start
+from services.traffic_switcher.core import coalesced, decide, is_current, start
 from services.traffic_switcher.core.installed import Gate
 from services.traffic_switcher.core.state import (
     Apply,
@@ -56,6 +56,19 @@ def test_nothing_is_touched_before_the_plan_is_on_the_disk() -> None:
     assert play.state.memory.fence == (0, 0)
     play.release()
     assert play.applied[0] == ((1, 1), "installed")
+
+
+def test_the_load_balancer_is_asked_before_the_disk_is_waited_for_and_not_again_after_it() -> None:
+    play = Play()
+    play.hold = (Read,)
+    play.command((1, 1), WITHOUT_B)
+    assert [type(action) for action in play.held] == [Read]
+    assert play.state.memory.fence == (1, 1)
+    assert play.balancer.taken == []
+    play.release()
+    assert play.applied[0] == ((1, 1), "installed")
+    _, actions = decide(Play().state, Commanded(Failover(plan=plan((1, 1), WITHOUT_B))), play.now)
+    assert [type(action) for action in actions] == [Read, Persist]
 
 
 def test_installed_is_said_with_the_digest_that_was_read_back() -> None:
