@@ -172,7 +172,8 @@ class Writer:
                 lines.append(self._words_for(dropped - reported))
                 reported = dropped
             try:
-                self._write_out("".join(f"{line}\n" for line in lines).encode(errors="replace"))
+                for line in lines:  # each at once: one that is cut off by our end is the last
+                    self._write_out(f"{line}\n".encode(errors="replace"))
             except (OSError, ValueError):
                 break  # nobody will ever read again
         self._ended.set()
