@@ -18,10 +18,10 @@ READY = "starting main dispatch loop"
 ANSWER_WITHIN_S = 2.0
 TYPES = "type.googleapis.com/envoy.extensions"
 SAFE = "GET|HEAD|OPTIONS"
-# Envoy has no default for any of these times: programs that configure it show such ones.
+# Envoy has no default for any of these times, so they are those that HAProxy has by default.
 DOCUMENTED_CHECK = {
     "timeout": "2s",
-    "interval": "5s",
+    "interval": "2s",
     "unhealthy_threshold": 3,
     "healthy_threshold": 2,
 }

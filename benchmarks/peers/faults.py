@@ -46,9 +46,9 @@ class Fault(StrEnum):
 INSTANCES = (Fault.KILL_INSTANCE, Fault.HANG_INSTANCE, Fault.FAIL_INSTANCE)
 MOVING = tuple(fault for fault in Fault if fault not in INSTANCES)
 LEAST_US: Duration = 1_000 * MILLISECOND
-# HAProxy as documented needs 12 s at worst for an instance that hangs or is cut off, Envoy 21 s.
+# HAProxy and Envoy as documented need 12 s at worst for an instance that hangs or is cut off.
 MOST_US: Mapping[Fault, Duration] = {
-    **dict.fromkeys(INSTANCES, 25 * SECOND),
+    **dict.fromkeys(INSTANCES, 16 * SECOND),
     Fault.KILL_BALANCER: 6 * SECOND,
     Fault.HANG_BALANCER: 6 * SECOND,
     Fault.CUT_NODE: 14 * SECOND,

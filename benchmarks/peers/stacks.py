@@ -128,7 +128,7 @@ STACKS = (
     Stack(
         name="envoy",
         words="Envoy alone, as documented",
-        rhythm_us=5 * SECOND,
+        rhythm_us=2 * SECOND,
         balancer=envoy.DOCUMENTED,
     ),
     Stack(
