@@ -21,7 +21,7 @@ from time import monotonic, sleep
 from benchmarks import idle, machine
 from benchmarks.__main__ import write
 from benchmarks.peers import rounds, tables
-from benchmarks.peers.play import Player, UnprovedError
+from benchmarks.peers.play import Player, VoidError
 from benchmarks.peers.results import Conditions, Measured, Problem, Writer, commit, read
 from benchmarks.peers.rounds import Play
 from benchmarks.peers.stacks import STACKS, Stack, stack
@@ -146,7 +146,7 @@ async def _play(
                 return
             try:
                 seen = await player.play(play)
-            except UnprovedError as problem:
+            except VoidError as problem:
                 say(f"{stack.name}, {play.fault} on {play.node} is no measurement: {problem}")
                 writer.problem(Problem(fault=play.fault, node=play.node, why=str(problem)))
                 continue

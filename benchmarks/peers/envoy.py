@@ -18,10 +18,12 @@ READY = "starting main dispatch loop"
 ANSWER_WITHIN_S = 2.0
 TYPES = "type.googleapis.com/envoy.extensions"
 SAFE = "GET|HEAD|OPTIONS"
-# Envoy has no default for any of these times, so they are those that HAProxy has by default.
+# Envoy has no default for these times, so they are those that HAProxy has by default. Before its
+# first request it would check once a minute; here it has just been started.
 DOCUMENTED_CHECK = {
     "timeout": "2s",
     "interval": "2s",
+    "no_traffic_interval": "2s",
     "unhealthy_threshold": 3,
     "healthy_threshold": 2,
 }

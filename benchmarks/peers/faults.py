@@ -52,7 +52,7 @@ MOST_US: Mapping[Fault, Duration] = {
     Fault.KILL_BALANCER: 6 * SECOND,
     Fault.HANG_BALANCER: 6 * SECOND,
     Fault.CUT_NODE: 14 * SECOND,
-    Fault.CUT_NODE_IN: 8 * SECOND,
+    Fault.CUT_NODE_IN: 6 * SECOND,
     Fault.KILL_NODE: 14 * SECOND,
     Fault.FREEZE_NODE: 14 * SECOND,
     Fault.PLANNED: 6 * SECOND,

@@ -35,11 +35,12 @@ WELL_FOR_US: Duration = 500 * MILLISECOND  # clients notice nothing for so long
 BEHIND_US: Duration = 150 * MILLISECOND  # the client writes what it saw twenty times a second
 LOOK_EVERY_US: Duration = 50 * MILLISECOND
 RESTORED_WITHIN_US: Duration = 15 * SECOND
-FIT_WITHIN_US: Duration = 90 * SECOND
+FIT_WITHIN_US: Duration = 60 * SECOND
+LATE_MAX_US: Duration = PATIENCE_US  # what is later by itself takes its own lateness for an outage
 
 
-class UnprovedError(EquipoiseError):
-    """Nothing shows that a fault was there: what was seen is not its price."""
+class VoidError(EquipoiseError):
+    """A play is no measurement: its fault is not proved, or the client was late by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +98,8 @@ class Player:
         seen = await self._seen(past)
         if not restored:
             await self._help()
-        if unproved:
-            raise UnprovedError(unproved)
+        if void := unproved or unless_in_time(seen):
+            raise VoidError(void)
         return seen
 
     async def _help(self) -> None:
@@ -188,6 +189,14 @@ class Player:
 def moment(stack: Stack, play: Play, seed: int) -> Duration:
     """Draw how long a fault waits: whoever has the seed draws the same."""
     return Random(f"{seed}/{stack.name}/{play.fault}/{play.number}").randrange(stack.rhythm_us)
+
+
+def unless_in_time(seen: Played) -> str | None:
+    """Say that the client was too late by itself for what it saw to be anybody else's price."""
+    if seen.client_late_ms * MILLISECOND <= LATE_MAX_US:
+        return None
+    late = f"{LATE_MAX_US // MILLISECOND} ms"
+    return f"the client itself was over {late} late: the machine was starved"
 
 
 def _is_good(record: Record) -> bool:

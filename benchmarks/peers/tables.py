@@ -16,10 +16,12 @@ from benchmarks.idle import Cost
 from benchmarks.parts import PICTURES, Part, table
 from benchmarks.peers.faults import INSTANCES, MOVING, Fault
 from benchmarks.peers.places import NODES
+from benchmarks.peers.play import LATE_MAX_US
 from benchmarks.peers.results import Conditions, Measured, Played, read
 from benchmarks.peers.stacks import OURS, STACKS, Stack
 from services.sandbox.configuration import SERVICES
 from services.sandbox.drills.figures import Figures, figures
+from shared.instant import MILLISECOND
 
 BEGIN = "<!-- measured: written by make bench-peers -->"
 END = "<!-- end of what is measured -->"
@@ -223,8 +225,9 @@ def conditions(found: Known) -> str:
         f"{', '.join(_all(under, lambda x: str(x.seed)))}; load average before a play from "
         f"{min(loads):.1f} to {max(loads):.1f}. Stacks took turns. A fault came at a drawn moment, "
         "and was proved by the kernel before it was ended. The client was at most "
-        f"{max(late):,.0f} ms late itself (median of plays {median(late):.0f} ms). {repeated} "
-        "POSTs were done twice."
+        f"{max(late):,.0f} ms late itself (median of plays {median(late):.0f} ms); where it was "
+        f"over {LATE_MAX_US // MILLISECOND} ms, the play is no measurement. {repeated} POSTs were "
+        "done twice."
     )
 
 

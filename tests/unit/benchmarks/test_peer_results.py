@@ -8,7 +8,7 @@ import pytest
 from benchmarks.idle import Cost
 from benchmarks.peers.__main__ import Task, agree
 from benchmarks.peers.faults import Fault
-from benchmarks.peers.play import moment
+from benchmarks.peers.play import moment, unless_in_time
 from benchmarks.peers.results import Conditions, Problem, Writer, commit, place, read
 from benchmarks.peers.rounds import PROBLEMS_MAX, Play, outlook, seconds, turn, wanted
 from benchmarks.peers.stacks import OURS, stack
@@ -116,6 +116,11 @@ def test_the_moment_is_drawn_and_can_be_drawn_again() -> None:
     assert len(set(drawn)) == len(drawn)
     assert all(0 <= each < OURS.rhythm_us for each in drawn)
     assert drawn != [moment(OURS, play, 2) for play in plays]
+
+
+def test_what_a_late_client_saw_is_no_measurement() -> None:
+    assert unless_in_time(replace(PLAYED, client_late_ms=250.0)) is None
+    assert "starved" in (unless_in_time(replace(PLAYED, client_late_ms=251.0)) or "")
 
 
 @pytest.mark.parametrize(
