@@ -36,7 +36,7 @@ class Fault(StrEnum):
     KILL_BALANCER = "load balancer killed"
     HANG_BALANCER = "load balancer hangs"
     CUT_NODE = "node cut off in silence"
-    CUT_NODE_IN = "node hears nothing, and is heard"
+    CUT_NODE_IN = "node hears nothing"
     KILL_NODE = "node without power"
     FREEZE_NODE = "node frozen, and thawed"
     PLANNED = "planned move, and back"

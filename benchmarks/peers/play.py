@@ -34,7 +34,7 @@ BEFORE_US: Duration = 200 * MILLISECOND
 WELL_FOR_US: Duration = 500 * MILLISECOND  # clients notice nothing for so long
 BEHIND_US: Duration = 150 * MILLISECOND  # the client writes what it saw twenty times a second
 LOOK_EVERY_US: Duration = 50 * MILLISECOND
-RESTORED_WITHIN_US: Duration = 15 * SECOND
+RESTORED_WITHIN_US: Duration = 10 * SECOND
 FIT_WITHIN_US: Duration = 60 * SECOND
 LATE_MAX_US: Duration = PATIENCE_US  # what is later by itself takes its own lateness for an outage
 

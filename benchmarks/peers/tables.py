@@ -68,8 +68,8 @@ RESTORED = Column(
     of=lambda play: None if play.restored_ms is None else play.restored_ms / 1_000,
 )
 ALL = (SAFE, POSTS, OUTAGE, SLOWEST, DARK, HELD, ANSWERED, AFTER, AFTER_DARK, RESTORED)
-SHORT = (SAFE, OUTAGE, DARK, HELD, AFTER, RESTORED)
-JUDGED = (SAFE, OUTAGE, DARK, RESTORED)
+SHORT = (SAFE, POSTS, OUTAGE, DARK, HELD, AFTER, RESTORED)
+JUDGED = (SAFE, POSTS, OUTAGE, DARK, RESTORED)
 WORDS = (
     "The client is open-loop: half of its requests go over new connections and half over kept "
     "ones, one in ten is a POST, and what is not answered within 2 s has failed. A cell is *median "

@@ -115,7 +115,7 @@ def test_a_fault_of_an_instance_says_nothing_of_vips() -> None:
     still = replace(MOVED, fault=Fault.KILL_INSTANCE, dark_ms=None, after_dark_ms=None)
     known = found(haproxy=of(still))
     assert "VIP" not in chapter(known).partition("### Instance killed")[2].partition("!")[0]
-    assert row(Fault.KILL_INSTANCE, short(known))[5:7] == ["", ""]
+    assert row(Fault.KILL_INSTANCE, short(known))[6:8] == ["", ""]
 
 
 def test_the_short_table_has_the_same_figures() -> None:
@@ -123,7 +123,7 @@ def test_the_short_table_has_the_same_figures() -> None:
     known = found(keepalived_20ms=of(*plays))
     cells = row(MOVED.fault, short(known))
     long = row(TIGHTEST.words, chapter(known))
-    assert cells == [MOVED.fault, *long[:3], long[4], long[6], long[7], long[9], long[11]]
+    assert cells == [MOVED.fault, *long[:5], *long[6:8], long[9], long[11]]
 
 
 def test_what_is_missing_is_said() -> None:
