@@ -253,9 +253,12 @@ class ControlClient:
         """Take a member's cables away (all, if no network is named), or put them back."""
         return Span(**await self.ask("link", member=member, up=up, wires=list(wires)))
 
-    async def cut(self, member: str, way: Way, wires: Sequence[Wire] = ()) -> Span:
-        """Drop silently what comes into a member, goes out of it, or both."""
-        return Span(**await self.ask("cut", member=member, way=way, wires=list(wires)))
+    async def cut(
+        self, member: str, way: Way, wires: Sequence[Wire] = (), *, one_in: int = 1
+    ) -> Span:
+        """Drop silently what comes into a member, goes out of it, or both; or one frame in many."""
+        wish = {"member": member, "way": way, "wires": list(wires), "one_in": one_in}
+        return Span(**await self.ask("cut", **wish))
 
     async def do(self, verb: str, member: str) -> Span:
         """Heal, freeze, thaw, kill or revive a whole member."""

@@ -1,4 +1,6 @@
-"""Cuts of the sandbox's cables: every frame that goes into a member or comes out of it is dropped.
+"""Cuts of the sandbox's cables: frames that go into a member or come out of it are dropped.
+
+All of them, or, on a cable that only loses some, one of so many by chance.
 
 The rules stand at the bridges' ends of the cables (netdev hooks), in a table of our own, so that
 all protocols stop, ARP too, nothing in the member's namespace shows it, and carrier stays. One
@@ -12,6 +14,7 @@ from enum import StrEnum
 
 from services.sandbox import netlink
 from services.sandbox.netlink import NETLINK_NETFILTER, Netlink, attribute, nested, text
+from shared.errors import MachineError
 
 NFPROTO_NETDEV = 5
 SUBSYSTEM = 10 << 8
@@ -23,6 +26,12 @@ HOOK_NUMBER, HOOK_PRIORITY, HOOK_DEVICE = 1, 2, 3
 RULE_TABLE, RULE_CHAIN, RULE_EXPRESSIONS = 1, 2, 4
 LIST_ELEMENT, EXPRESSION_NAME, EXPRESSION_DATA = 1, 1, 2
 COUNTER_BYTES, COUNTER_PACKETS = 1, 2
+CHANCE_REGISTER, CHANCE_MODULUS, CHANCE_TYPE = 1, 2, 3
+BY_CHANCE = struct.pack(">I", 1)  # and not in turn
+COMPARED_REGISTER, COMPARED_HOW, COMPARED_WITH = 1, 2, 3
+EQUAL = bytes(4)
+REGISTER = struct.pack(">I", 1)  # the first that takes sixteen bytes
+DATA_VALUE = 1
 IMMEDIATE_REGISTER, IMMEDIATE_DATA = 1, 2
 DATA_VERDICT, VERDICT_CODE = 2, 1
 DROP = struct.pack(">i", 0)
@@ -52,12 +61,14 @@ def table(port: str) -> str:
     return f"sandbox-{port}"
 
 
-def cut(port: str, way: Way) -> None:
-    """Drop from now on; a cut that the port had before is replaced."""
+def cut(port: str, way: Way, one_in: int = 1) -> None:
+    """Drop one frame in so many from now on; a cut that the port had before is replaced."""
+    if one_in < 1:
+        raise MachineError(f"one frame in {one_in} cannot be dropped: 1 drops all, 20 is 5 %")
     heal(port)
     parts = [(NEWTABLE, text(TABLE_NAME, table(port)))]
     for one in ways(way):
-        parts += [(NEWCHAIN, _chain(port, one)), (NEWRULE, _rule(port, one))]
+        parts += [(NEWCHAIN, _chain(port, one)), (NEWRULE, _rule(port, one, one_in))]
     _commit(parts)
 
 
@@ -100,23 +111,39 @@ def _chain(port: str, way: Way) -> bytes:
     return names + hook + text(CHAIN_TYPE, "filter")
 
 
-def _rule(port: str, way: Way) -> bytes:
-    counter = nested(
-        EXPRESSION_DATA,
-        attribute(COUNTER_BYTES, bytes(8)),
-        attribute(COUNTER_PACKETS, bytes(8)),
+def _rule(port: str, way: Way, one_in: int) -> bytes:
+    counter = _expression(
+        "counter", attribute(COUNTER_BYTES, bytes(8)), attribute(COUNTER_PACKETS, bytes(8))
     )
-    verdict = nested(
-        EXPRESSION_DATA,
+    verdict = _expression(
+        "immediate",
         attribute(IMMEDIATE_REGISTER, bytes(4)),
         nested(IMMEDIATE_DATA, nested(DATA_VERDICT, attribute(VERDICT_CODE, DROP))),
     )
-    expressions = nested(
-        RULE_EXPRESSIONS,
-        nested(LIST_ELEMENT, text(EXPRESSION_NAME, "counter"), counter),
-        nested(LIST_ELEMENT, text(EXPRESSION_NAME, "immediate"), verdict),
-    )
+    chance = _one_in(one_in) if one_in > 1 else ()
+    expressions = nested(RULE_EXPRESSIONS, *chance, counter, verdict)
     return text(RULE_TABLE, table(port)) + text(RULE_CHAIN, way.value) + expressions
+
+
+def _one_in(many: int) -> tuple[bytes, bytes]:
+    """Return what lets a rule go on for one frame in so many: a number by chance, and it is 0."""
+    drawn = _expression(
+        "numgen",
+        attribute(CHANCE_REGISTER, REGISTER),
+        attribute(CHANCE_MODULUS, struct.pack(">I", many)),
+        attribute(CHANCE_TYPE, BY_CHANCE),
+    )
+    compared = _expression(
+        "cmp",
+        attribute(COMPARED_REGISTER, REGISTER),
+        attribute(COMPARED_HOW, EQUAL),
+        nested(COMPARED_WITH, attribute(DATA_VALUE, bytes(4))),
+    )
+    return drawn, compared
+
+
+def _expression(name: str, *fields: bytes) -> bytes:
+    return nested(LIST_ELEMENT, text(EXPRESSION_NAME, name), nested(EXPRESSION_DATA, *fields))
 
 
 def _commit(parts: list[tuple[int, bytes]]) -> None:

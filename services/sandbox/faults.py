@@ -4,7 +4,9 @@ Verbs of the control socket (see `control`); each answers when it is done, with 
 it happened on the common clock:
 
     link      member up [wires]     take the cables of a member away, or put them back: carrier
-    cut       member way [wires]    drop silently what comes in, goes out, or both; ARP too
+    cut       member way [wires] [one_in]
+                                    drop silently what comes in, goes out, or both; ARP too; all
+                                    frames, or one in so many by chance
     heal      member                let everything through again
     freeze    member                stop every process of a member, children and workers too
     thaw      member                let them go on
@@ -128,7 +130,7 @@ class Faults:
     async def _cut(self, wish: Wish) -> Answer:
         begin_at = self.clock.now()
         for port in self._ports(wish):
-            cuts.cut(port.outside, Way(wish["way"]))
+            cuts.cut(port.outside, Way(wish["way"]), wish.get("one_in", 1))
         return self._done(begin_at)
 
     async def _heal(self, wish: Wish) -> Answer:

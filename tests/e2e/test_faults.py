@@ -105,6 +105,22 @@ def test_a_cut_drops_what_it_says_and_nothing_else(
         wait_until(lambda wire=wire: reach(sandbox, wire) == BOTH, "frames come through again")  # type: ignore[misc]
 
 
+def test_a_cable_that_loses_every_other_frame_lets_the_others_through(
+    sandbox: RunningSandbox,
+) -> None:
+    asked(sandbox, lambda control: control.cut("node-b", Way.OUT, [Wire.CLUSTER], one_in=2))
+    try:
+        # That all fare alike has a probability of two in 2**32.
+        found = [reach(sandbox, Wire.CLUSTER) for _ in range(32)]
+        assert all(each.back for each in found)
+        assert {each.there for each in found} == {True, False}
+        lost = sum(not each.there for each in found)
+        assert condition(sandbox, "node-b").dropped["cluster"]["out"] >= lost
+        assert reach(sandbox, Wire.CLIENTS) == BOTH
+    finally:
+        asked(sandbox, lambda control: control.do("heal", "node-b"))
+
+
 def test_a_frozen_node_has_no_process_that_runs_until_it_is_thawed(
     sandbox: RunningSandbox,
 ) -> None:
@@ -140,6 +156,7 @@ def test_a_killed_node_stays_dead_until_it_is_revived(sandbox: RunningSandbox) -
     [
         ("freeze", {"member": "node-z"}, "no member 'node-z'"),
         ("cut", {"member": "node-a", "way": "sideways"}, "sideways"),
+        ("cut", {"member": "node-a", "way": "in", "one_in": 0}, "one frame in 0"),
         ("link", {"member": "node-a", "up": False, "wires": ["moon"]}, "moon"),
         ("reach", {"member": "node-a", "other": "client", "wire": "cluster"}, "not on the network"),
     ],
