@@ -65,6 +65,7 @@ class NodeView(TypedDict):
     signals: list[str]  # what speaks for its death
     waiting_for: str  # what its return needs
     lease_us: int | None
+    gap_us: int | None  # the longest lately between its beats, which `lease: auto` follows
     incident: str | None
 
 

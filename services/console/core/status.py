@@ -172,6 +172,7 @@ def node_view(state: State, name: str, share_percent: int | None, now: Instant) 
         signals=[short(text) for text in belief.signals[:SIGNALS_MAX]] if belief else [],
         waiting_for=short(belief.waiting_for) if belief is not None else "",
         lease_us=belief.lease_us or None if belief is not None else None,
+        gap_us=belief.gap_us or None if belief is not None else None,
         incident=belief.incident if belief is not None else None,
     )
 
