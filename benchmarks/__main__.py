@@ -68,7 +68,7 @@ DRILLS = (
 QUICK = 2  # plays of each
 IDLE_S, IDLE_QUICK_S = 30, 3
 STATUSES = 20
-STARVED_MINUTES, STARVED_QUICK_MINUTES = 10.0, 0.5
+STARVED_QUICK_MINUTES = 1.0
 MOVED = ("vip_moved_ms", "VIP answers elsewhere")
 PLOTTED = {
     Name.KILL_INSTANCE: ("switched_ms", "switched and read back"),
@@ -90,7 +90,7 @@ def say(text: str) -> None:
 
 def measures(folder: Path, *, quick: bool, count: int | None) -> Mapping[str, Callable[[], Part]]:
     """Return how each part is measured, in the order of the document's chapters."""
-    minutes = float(count or (STARVED_QUICK_MINUTES if quick else STARVED_MINUTES))
+    minutes = float(count or (STARVED_QUICK_MINUTES if quick else starved.MINUTES))
     idle_s = IDLE_QUICK_S if quick else IDLE_S
     found: dict[str, Callable[[], Part]] = {}
     for plays in DRILLS:

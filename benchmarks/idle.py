@@ -35,7 +35,7 @@ def measure(length_s: float, *words: str) -> list[Cost]:
 def costs(folder: Path, control: Control, length_s: float) -> list[Cost]:
     """Measure everything in a running sandbox for a while."""
     programs = {sight.pid: name for name, sight in control.programs().items() if sight.pid}
-    places = _processes(folder, programs)
+    places = processes_of(folder, programs)
     before = {pid: _ticks(pid) for pid in places}
     begin = monotonic()
     sleep(length_s)
@@ -43,7 +43,7 @@ def costs(folder: Path, control: Control, length_s: float) -> list[Cost]:
     used: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for pid, name in places.items():
         seconds = (_ticks(pid) - before[pid]) / TICKS_PER_S
-        used[name].append((100 * seconds / took, _pss(pid) / KIB))
+        used[name].append((100 * seconds / took, pss_mib(pid)))
     return [
         Cost(
             program=name,
@@ -55,7 +55,7 @@ def costs(folder: Path, control: Control, length_s: float) -> list[Cost]:
     ]
 
 
-def _processes(folder: Path, programs: Mapping[int, str]) -> dict[int, str]:
+def processes_of(folder: Path, programs: Mapping[int, str]) -> dict[int, str]:
     """Return our name of each process's program, by its number out here.
 
     The sandbox numbers its processes in a namespace of its own; the kernel tells both numbers.
@@ -80,9 +80,10 @@ def _ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])  # user and system, after the name: man 5 proc
 
 
-def _pss(pid: int) -> int:
-    """Return kibibytes."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    return 0
+def pss_mib(pid: int) -> float:
+    """Return a process's own memory and its part of what it shares, in MiB; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / KIB

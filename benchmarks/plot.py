@@ -90,8 +90,18 @@ def _one(name: str, ordered: Sequence[float], end: float, number: int) -> list[s
     ]
 
 
-def course(title: str, what: str, points: Sequence[tuple[float, float]]) -> str:
-    """Return an SVG of one figure over time: seconds to the right, its value upwards."""
+def courses(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    across: str = "seconds",
+    marks: Sequence[tuple[float, str]] = (),
+) -> str:
+    """Return an SVG of figures over time, or over another: their values upwards.
+
+    `marks` are places with words at which something began.
+    """
+    points = [point for each in series.values() for point in each]
     last = max((at for at, _ in points), default=1.0)
     high = max((value for _, value in points), default=1.0)
     step, rise = tick_step(last), tick_step(high)
@@ -110,19 +120,31 @@ def course(title: str, what: str, points: Sequence[tuple[float, float]]) -> str:
     for number in range(int(last / step) + 1):
         at = f"x='{_x(number * step, last)}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'"
         parts.append(f"<text {at} {STYLE}>{number * step:g}</text>")
-    line = "L".join(f"{_x(at, last)} {_y(value / top)}" for at, value in points)
-    line = f"<path d='M{line}' fill='none' stroke='{COLOURS[0]}' stroke-width='2'/>"
+    for at_value, words in marks:
+        x = _x(at_value, last)
+        parts.append(f"<path d='M{x} {_y(1)}V{_y(0)}' stroke='#999' stroke-dasharray='4 3'/>")
+        parts.append(f"<text x='{x + 4}' y='{_y(1) + 12}' {STYLE}>{escape(words)}</text>")
     at = f"x='{WIDTH - RIGHT}' y='{HEIGHT - BOTTOM + 32}' text-anchor='end'"
-    return "\n".join(
-        (
-            *parts,
-            f"<text {at} {STYLE}>seconds</text>",
-            f"<text x='{LEFT}' y='{HEIGHT - 10}' {STYLE}>{escape(what)}</text>",
-            *([line] if points else []),
-            "</svg>",
-            "",
-        )
-    )
+    parts.append(f"<text {at} {STYLE}>{escape(across)}</text>")
+    for number, (name, values) in enumerate(series.items()):
+        parts += _line(name, values, (last, top), number)
+    return "\n".join((*parts, "</svg>", ""))
+
+
+def _line(
+    name: str, points: Sequence[tuple[float, float]], ends: tuple[float, float], number: int
+) -> list[str]:
+    """Return one figure's line, where there is one, and what it is called."""
+    colour, (last, top) = COLOURS[number % len(COLOURS)], ends
+    x, y = LEFT + number * 150, HEIGHT - 10
+    parts = [
+        f"<path d='M{x} {y - 4}h18' stroke='{colour}' stroke-width='3'/>",
+        f"<text x='{x + 24}' y='{y}' {STYLE}>{escape(name)}</text>",
+    ]
+    if points:
+        line = "L".join(f"{_x(at, last)} {_y(value / top)}" for at, value in points)
+        parts.append(f"<path d='M{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
+    return parts
 
 
 # Of pictures of bars: times of very different lengths, each ten times the one before it.

@@ -1,213 +1,194 @@
-"""What moves for nothing while others burn the processors: `python -m benchmarks.starved`.
+"""What happens for nothing on machines and networks that are bad: `python -m benchmarks.starved`.
 
-A sandbox with its client at 200 requests/s, and four programs beside it that never rest. Nothing
-fails, so every move of a virtual IP, every lapse of a lease and every incident is a false alarm.
+A sandbox with its clients at 200 requests/s; beside it four programs that never rest, while its
+cables lose nothing, then 1, 5 and 10 % of all frames. Nothing fails, so every move of a virtual IP,
+every lapse of a lease and every incident is a false alarm; and nothing may grow.
 """
 
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from time import monotonic
+from statistics import median
 
 from benchmarks import machine, plot
+from benchmarks.enduring import BURNERS, Endured, Spell, endure
 from benchmarks.parts import PICTURES, Budget, Part, table, verdict
 from benchmarks.sandboxes import running
-from services.sandbox.audit import summarise
-from services.sandbox.drills.console import Console
-from services.sandbox.errors import DrillError
-from services.sandbox.observers.judging import Window, judge, moves
-from services.sandbox.observers.observations import Asked, Observation, Reader
-from services.sandbox.parts import OBSERVATIONS, RECORDS
-from services.sandbox.records import Record, RecordReader
-from shared.clock import SystemClock
-from shared.instant import MILLISECOND, Instant
+from services.sandbox.options import Profile
 
-BURNERS = 4
-RATE = 200  # requests/s
-SETTLE_S = 10  # the start is no idle time, and has long gaps of its own
-SAMPLE_S = 1.0
 NAME = "starved"
-BURN = "while True: pass"
-LAPSED = b'"event":"vip_lapsed"'
-SAID = (LAPSED, b'"event":"not_able"')
+RATE = 200  # requests/s
+LOSSES = (0, 1, 5, 10)  # per cent
+MINUTES = 60.0
+SETTLE_S = 10  # the start is no idle time, and has long gaps of its own
+GROWING = ("heartbeat", "health_probe", "traffic_switcher", "console", "arbiter", "nats")
+POINTS_MAX = 300  # of a line in a picture: more would not be seen
 
 
-@dataclass(slots=True)
-class Seen:
-    """What was seen of a cluster while it starved."""
-
-    minutes: float
-    leases_ms: list[tuple[float, float]] = field(default_factory=list)  # seconds, longest granted
-    unanswered: int = 0  # samples that the console did not answer
-    incidents: list[str] = field(default_factory=list)
-    moves: int = 0
-    lapses: int = 0
-    overlap_ms: float | None = None
-    dark_ms: float = 0.0
-    blind: list[str] = field(default_factory=list)
-    sent: int = 0
-    failed: int = 0
-    slowest_ms: float = 0.0
-    log: list[str] = field(default_factory=list)  # what nodes said that they could not do
-
-
-async def watch(folder: Path, minutes: float) -> Seen:
-    """Look at a cluster for so long."""
-    clock, console = SystemClock(), Console(folder / "witness" / "api.sock")
-    observations, requests = Reader(folder / OBSERVATIONS), RecordReader(folder / RECORDS)
-    observed: list[Observation] = []
-    records: list[Record] = []
-    seen = Seen(minutes)
-    before = {each["id"] for each in await console.incidents()}
-    logs = {path: path.stat().st_size for path in (folder / "logs").iterdir()}
-    begin_at = clock.now()
-    begun, end = monotonic(), monotonic() + minutes * 60
-    with burning():
-        while (now := monotonic()) < end:
-            await asyncio.sleep(SAMPLE_S)
-            observed += observations.read()
-            records += requests.read()
-            await _sample(console, seen, now - begun)
-    seen.incidents = [
-        f"{each['id']}: {each['sentence']}"
-        for each in await console.incidents()
-        if each["id"] not in before
-    ]
-    observed += observations.read()
-    records = [each for each in records if each.scheduled_at >= begin_at]
-    _judge(seen, observed, begin_at, clock.now())
-    summary = summarise(records)
-    seen.sent, seen.failed = summary.sent, summary.failed
-    seen.slowest_ms = summary.slowest_us / MILLISECOND
-    seen.log = [line for path, size in logs.items() for line in _said(path, size)]
-    seen.lapses = sum(LAPSED.decode() in line for line in seen.log)
-    return seen
-
-
-async def _sample(console: Console, seen: Seen, at_s: float) -> None:
-    try:
-        status = await console.status()
-    except DrillError:
-        seen.unanswered += 1
-        return
-    nodes = [each for each in status["nodes"] if each["role"] == "node"]
-    lengths = [each["lease_us"] for each in nodes if each["lease_us"] is not None]
-    if lengths:
-        seen.leases_ms.append((round(at_s, 1), max(lengths) / MILLISECOND))
-
-
-def _judge(seen: Seen, observed: Sequence[Observation], begin_at: Instant, end_at: Instant) -> None:
-    asked = [each for each in observed if isinstance(each, Asked) and each.at >= begin_at]
-    vips = tuple(sorted({each.vip for each in asked}))
-    nodes = tuple(sorted({each.node for each in observed if not isinstance(each, Asked)}))
-    window = Window(
-        begin_at=begin_at,
-        end_at=end_at - 2 * 1_000 * MILLISECOND,  # what observers have not written yet
-        fault_at=begin_at,
-        nodes=nodes,
-        vips=vips,
-    )
-    found = judge(observed, window)
-    seen.moves = sum(len(moves(x for x in asked if x.vip == vip)) for vip in vips)
-    seen.overlap_ms = None if found.overlap_us is None else found.overlap_us / MILLISECOND
-    seen.dark_ms = max(found.dark_us.values(), default=0) / MILLISECOND
-    seen.blind = [*found.unobserved, *(each.text for each in found.overlaps)]
-
-
-def _said(path: Path, size: int) -> Iterator[str]:
-    with path.open("rb") as file:
-        file.seek(size)
-        for line in file:
-            if any(each in line for each in SAID):
-                yield line.decode(errors="replace").strip()
-
-
-@contextmanager
-def burning() -> Iterator[None]:
-    """Burn the processors until the block ends."""
-    burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(BURNERS)]
-    try:
-        yield
-    finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
-
-
-def measure(minutes: float, *words: str) -> Seen:
-    """Run a sandbox, starve it, and say what was seen."""
+def measure(minutes: float, losses: Sequence[int] = LOSSES, *words: str) -> Endured:
+    """Run a sandbox, starve it for so long in all, and return what was seen."""
+    spells = [Spell(loss_percent=loss, minutes=minutes / len(losses)) for loss in losses]
     with running("--rate", str(RATE), *words) as folder:
-        asyncio.run(asyncio.sleep(SETTLE_S))
-        return asyncio.run(watch(folder, minutes))
+
+        async def whole() -> Endured:
+            await asyncio.sleep(SETTLE_S)
+            return await endure(folder, spells)
+
+        return asyncio.run(whole())
 
 
-def part(seen: Seen, folder: Path) -> Part:
-    """Return what the document says of it, with its picture."""
-    lengths = sorted(length for _, length in seen.leases_ms)
-    title = f"lease: auto, {BURNERS} burners beside a cluster on {machine.cores()} cores"
-    picture = folder / PICTURES / f"{NAME}.svg"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_text(plot.course(title, "lease, ms", seen.leases_ms))
-    rows = [
-        ("VIPs that moved", str(seen.moves)),
-        ("leases that lapsed", str(seen.lapses)),
-        ("incidents opened", str(len(seen.incidents))),
-        ("longest that a VIP was dark, all together", f"{seen.dark_ms:.0f} ms"),
-        ("overlap", "not observed" if seen.overlap_ms is None else f"{seen.overlap_ms:.1f} ms"),
-        ("leases granted, min / median / max", _three(lengths)),
-        ("requests failed", f"{seen.failed} of {seen.sent}"),
-        ("slowest safe answer", f"{seen.slowest_ms:.0f} ms"),
+def part(seen: Endured, folder: Path) -> Part:
+    """Return what the document says of it, with its pictures."""
+    minutes = sum(spell.minutes for spell in seen.spells)
+    overlaps = [spell.overlap_ms for spell in seen.spells if spell.overlap_ms is not None]
+    sections = [
+        "## starved",
+        (
+            f"{BURNERS} programs that never rest beside a cluster and its clients ({RATE} "
+            f"requests/s) for {minutes:g} minutes (n = 1), while cables lose so many of all frames "
+            f"by chance: `python -m benchmarks.starved --minutes {minutes:g}`. Nothing fails: what "
+            "moves does so for nothing. A request that fails where frames are lost may have lost "
+            "three in a row: its time-out is 2 s, and TCP asks again after 1 s, then 2."
+        ),
+        _spells(seen.spells),
+        *_said(seen.spells),
+        f"![leases over time]({_lease_picture(seen, folder)})",
+        (
+            "Memory (PSS, MiB) of each program through all of it: the median of the first and of "
+            "the last tenth of the samples."
+        ),
+        _growth(seen),
+        f"![memory over time]({_memory_picture(seen, folder)})",
     ]
-    said = [*seen.incidents, *seen.blind]
-    section = "\n\n".join(
-        [
-            "## starved",
-            (
-                f"{BURNERS} programs that never rest beside a cluster and its clients ({RATE} "
-                f"requests/s) for {seen.minutes:g} minutes (n = 1): `python -m benchmarks.starved "
-                f"--minutes {seen.minutes:g}`. Nothing fails: what moves does so for nothing."
-            ),
-            table(("what", "seen"), rows),
-            f"![leases over time]({PICTURES}/{NAME}.svg)",
-            *(["\n".join(["Seen beside:", "", *(f"* {text}" for text in said)])] if said else []),
-        ]
+    return Part(
+        name=NAME,
+        budgets=_budgets(seen, minutes),
+        section="\n\n".join(sections),
+        overlap_ms=max(overlaps, default=None),
+        plays=1,
     )
-    what = f"{BURNERS} burners, {seen.minutes:g} min"
-    budgets: list[Budget] = [
-        verdict(f"{what}: needless moves of VIPs", seen.moves, 0, "", digits=0),
-        verdict(f"{what}: incidents", len(seen.incidents), 0, "", digits=0),
+
+
+def _budgets(seen: Endured, minutes: float) -> list[Budget]:
+    what = f"{BURNERS} burners, {'/'.join(str(x.loss_percent) for x in seen.spells)} % loss"
+    what = f"{what}, {minutes:g} min"
+    moves = sum(spell.moves for spell in seen.spells)
+    incidents = sum(len(spell.incidents) for spell in seen.spells)
+    return [
+        verdict(f"{what}: needless moves of VIPs", moves, 0, "", digits=0),
+        verdict(f"{what}: incidents", incidents, 0, "", digits=0),
     ]
-    return Part(name=NAME, budgets=budgets, section=section, overlap_ms=seen.overlap_ms, plays=1)
 
 
-def _three(ordered: Sequence[float]) -> str:
-    if not ordered:
-        return "none seen"
-    median = ordered[len(ordered) // 2]
-    return f"{ordered[0]:.0f} / {median:.0f} / {ordered[-1]:.0f} ms"
+def _spells(spells: Sequence[Spell]) -> str:
+    rows = [
+        ("frames lost", *(f"{spell.lost}" for spell in spells)),
+        ("VIPs that moved", *(f"{spell.moves}" for spell in spells)),
+        ("leases that lapsed", *(f"{spell.lapses}" for spell in spells)),
+        ("incidents opened", *(f"{len(spell.incidents)}" for spell in spells)),
+        ("dark, the VIP that fared worst, ms", *(f"{spell.dark_ms:.0f}" for spell in spells)),
+        ("overlap, ms", *(_or_dash(spell.overlap_ms) for spell in spells)),
+        ("longest silence between beats, ms", *(_most(spell.gaps_ms) for spell in spells)),
+        ("lease granted, min / median / max, ms", *(_three(spell.leases_ms) for spell in spells)),
+        ("requests", *(f"{spell.sent}" for spell in spells)),
+        ("failed, and how", *(_failed(spell) for spell in spells)),
+        ("slowest safe answer, ms", *(f"{spell.slowest_ms:.0f}" for spell in spells)),
+        ("console without an answer", *(f"{spell.unanswered}" for spell in spells)),
+    ]
+    heading = [f"{spell.loss_percent} % for {spell.minutes:g} min" for spell in spells]
+    return table(("frames lost by chance", *heading), rows)
+
+
+def _said(spells: Sequence[Spell]) -> list[str]:
+    said = [
+        f"* {spell.loss_percent} %: {text}"
+        for spell in spells
+        for text in (*spell.incidents, *spell.blind)
+    ]
+    return ["\n".join(["Seen beside:", "", *said])] if said else []
+
+
+def _growth(seen: Endured) -> str:
+    rows = []
+    for program, samples in sorted(seen.pss_mib.items()):
+        if not program.endswith(GROWING):
+            continue
+        weights = [weight for _, weight in samples]
+        tenth = -(-len(weights) // 10)
+        first, last = median(weights[:tenth]), median(weights[-tenth:])
+        rows.append((program, f"{first:.1f}", f"{last:.1f}", f"{last - first:+.1f}"))
+    return table(("program", "first", "last", "grown by"), rows)
+
+
+def _lease_picture(seen: Endured, folder: Path) -> str:
+    title = f"lease: auto, {BURNERS} burners on {machine.cores()} cores, by share of frames lost"
+    series = {
+        "lease, ms": thinned(seen.leases_ms),
+        "longest silence, ms": thinned(seen.gaps_ms),
+    }
+    return _picture(folder, NAME, plot.courses(title, series, marks=seen.marks))
+
+
+def _memory_picture(seen: Endured, folder: Path) -> str:
+    wanted = ("node-a/traffic_switcher", "node-a/console", "witness/arbiter", "witness/nats")
+    series = {name: seen.pss_mib[name] for name in wanted if name in seen.pss_mib}
+    drawn = plot.courses("memory (PSS), MiB", series, marks=seen.marks)
+    return _picture(folder, f"{NAME}-memory", drawn)
+
+
+def _picture(folder: Path, name: str, drawn: str) -> str:
+    place = folder / PICTURES / f"{name}.svg"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(drawn)
+    return f"{PICTURES}/{place.name}"
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return fewer points for a line: of each stretch the highest, so that no peak is lost."""
+    length = -(-len(points) // POINTS_MAX) or 1
+    stretches = (points[begin : begin + length] for begin in range(0, len(points), length))
+    return [max(stretch, key=lambda point: point[1]) for stretch in stretches]
+
+
+def _failed(spell: Spell) -> str:
+    if not spell.failed:
+        return "0"
+    return ", ".join(f"{count} {how}" for how, count in sorted(spell.failed.items()))
+
+
+def _or_dash(value: float | None) -> str:
+    return "not observed" if value is None else f"{value:.1f}"
+
+
+def _most(values: Sequence[float]) -> str:
+    return f"{max(values):.0f}" if values else "-"
+
+
+def _three(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    return f"{min(values):.0f} / {median(values):.0f} / {max(values):.0f}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Starve a cluster, and print what was seen."""
     parser = argparse.ArgumentParser(prog="benchmarks.starved", allow_abbrev=False)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--profile", default="default", choices=["default", "fast"])
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="in all (default: 60)")
+    parser.add_argument("--loss", type=int, action="append", choices=[0, 1, 2, 4, 5, 10, 20])
+    parser.add_argument("--profile", default="default", choices=[each.value for each in Profile])
     options = parser.parse_args(arguments)
-    seen = measure(options.minutes, "--profile", options.profile)
+    losses = options.loss or LOSSES
+    seen = measure(options.minutes, losses, "--profile", options.profile)
     folder = Path(tempfile.mkdtemp(prefix="starved-"))
     print(part(seen, folder).section)
-    shown: Mapping[str, object] = asdict(seen)
-    print(json.dumps(shown, indent=1), file=sys.stderr)
-    print(f"picture: {folder / PICTURES / NAME}.svg; {Counter(seen.incidents).total()} incidents")
-    return 0 if not seen.moves and not seen.incidents else 1
+    (folder / "seen.json").write_text(json.dumps(asdict(seen), indent=1))
+    print(f"all that was seen, and the pictures: {folder}", file=sys.stderr)
+    return 0 if not any(spell.moves or spell.incidents for spell in seen.spells) else 1
 
 
 if __name__ == "__main__":

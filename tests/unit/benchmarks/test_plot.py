@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from benchmarks.plot import course, distributions, tick_step
+from benchmarks.plot import courses, distributions, tick_step
 
 
 def test_a_picture_is_well_formed_and_small() -> None:
@@ -30,11 +30,13 @@ def test_ticks_are_round_and_few() -> None:
 
 
 def test_a_course_goes_from_the_first_to_the_last() -> None:
-    picture = course("leases", "ms", [(0, 200), (30, 1_000), (60, 250)])
+    points = {"lease, ms": [(0, 200), (30, 1_000), (60, 250)], "gap, ms": [(0, 50), (60, 60)]}
+    picture = courses("leases", points, marks=[(30, "5 %")])
     ElementTree.fromstring(picture)
-    (path,) = (line for line in picture.splitlines() if "fill='none'" in line)
-    assert path.count("L") == 2
+    lease, gap = (line for line in picture.splitlines() if "fill='none'" in line)
+    assert (lease.count("L"), gap.count("L")) == (2, 1)
+    assert all(words in picture for words in ("lease, ms", "gap, ms", "5 %", "seconds"))
 
 
 def test_a_course_of_nothing_is_still_a_picture() -> None:
-    ElementTree.fromstring(course("leases", "ms", []))
+    ElementTree.fromstring(courses("leases", {"ms": []}))
