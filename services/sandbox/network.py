@@ -54,7 +54,9 @@ NODE_SETTINGS = {
     "ipv4/ip_nonlocal_bind": "1",
     "ipv4/conf/all/arp_ignore": "1",
     "ipv4/conf/all/arp_announce": "2",
+    "ipv4/tcp_thin_linear_timeouts": "1",
 }
+RTO_MIN = "20ms"  # instead of 200
 NODE_SETTINGS_6 = {"ipv6/conf/all/forwarding": "0", "ipv6/ip_nonlocal_bind": "1"}
 CLIENT_SETTINGS = {
     "ipv4/ip_forward": "0",
@@ -182,6 +184,7 @@ class Network:
                     f"addr add {port.address}/24 dev {port.inside}",
                     f"link set {port.inside} up",
                     *self._ipv6_lines(port),
+                    *_hurried(port),
                 ]
         if member == CLIENT:
             lines.append(f"link set {PROBE} arp off addrgenmode none up")
@@ -224,6 +227,13 @@ class Network:
     def entering(self, member: str, command: Sequence[str]) -> tuple[str, ...]:
         """Return the command that runs another one in a member's namespace; the pid stays."""
         return (self.tools.nsenter, f"--net=/proc/{self.holder(member)}/ns/net", "--", *command)
+
+
+def _hurried(port: Port) -> Iterator[str]:
+    """Let TCP repeat soon what is lost between members, as docs/administration.md advises."""
+    if port.wire is Wire.CLUSTER:
+        network = f"{port.wire.prefix}.0/24"
+        yield f"route change {network} dev {port.inside} src {port.address} rto_min {RTO_MIN}"
 
 
 ASKERS = 16  # addresses that the observer asks from, in turn: an answer tells which question it is

@@ -223,7 +223,8 @@ class HeartbeatSection(Section):
     lease: Annotated[Duration | None, kinds.automatic_or(LEASES)] = defaulting(
         "auto",
         "For how long a node may hold its VIPs after a beat: so long they stay dark when it is "
-        "lost in silence. `auto` follows the gaps between its beats, between 200ms and 1s.",
+        "lost in silence. `auto` follows the gaps between its beats and between their answers, "
+        "from 200ms to 1s.",
     )
     port: Annotated[int, kinds.whole(1, PORT_MAX, "a port")] = defaulting(
         "8643", "The UDP port of beats, on every member."

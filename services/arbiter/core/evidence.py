@@ -37,20 +37,21 @@ def judge(state: State, instance: Instance, now: Instant) -> Judgement:
     """Weigh the fresh views: one conclusive is enough, suspicious ones need company.
 
     Suspicion counts when at least two observers share it, or all there are; who they are is known
-    once everybody had the time to speak since we began or woke. An observer that abstains, fell
-    silent, or spoke before that does not count; no evidence is no action.
+    once everybody had the time to speak since we began or woke. An observer that fell silent, or
+    spoke before that, does not count; no evidence is no action. Who abstains is there all the same:
+    where the machine beside the instance is starved and the network loses packets, the other's
+    time-outs alone would move what works.
     """
-    fresh = [
+    there = [
         view
         for _, view in sorted(instance.views.items())
-        if now - view.received_at <= EVIDENCE_AGE_MAX_US
-        and view.received_at > state.trusted_since
-        and not view.evidence.abstains
+        if now - view.received_at <= EVIDENCE_AGE_MAX_US and view.received_at > state.trusted_since
     ]
+    fresh = [view for view in there if not view.evidence.abstains]
     bad = tuple(view for view in fresh if view.evidence.verdict is Verdict.UNHEALTHY)
     conclusive = any(view.evidence.grade is Grade.CONCLUSIVE for view in bad)
     has_listened = now - state.trusted_since > EVIDENCE_AGE_MAX_US
-    needed = max(1, min(CONFIRMING, len(fresh) if has_listened else len(state.cluster.nodes)))
+    needed = max(1, min(CONFIRMING, len(there) if has_listened else len(state.cluster.nodes)))
     if conclusive or len(bad) >= needed:
         verdict = Verdict.UNHEALTHY
     elif state.members[instance.node].is_lost:

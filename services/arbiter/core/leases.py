@@ -44,12 +44,13 @@ class Lessee:
     """One node: its newest beat, how regularly it beats, and what it may still hold."""
 
     node: str
-    gap_us: Duration  # the longest lately between two of its beats
+    gap_us: Duration  # the longest lately between two of its beats, or of our answers to it
     length_us: Duration  # of the leases that it is granted
     beat: LeaseBeat | None = None  # the newest
     received_at: Instant = 0
     able_at: Instant = 0  # when a beat last showed a working guard
-    regular_since: Instant = 0  # without a pause as long as a lease, and hearing us
+    unbroken_since: Instant = 0  # without a pause as long as a lease
+    regular_since: Instant = 0  # and hearing us
     hearing: Hearing = field(default_factory=Hearing)
     numbers: Mapping[str, int] = field(default_factory=dict)  # incarnation -> highest heard
     ends: Mapping[str, Ends] = field(default_factory=dict)  # by VIP
@@ -186,6 +187,7 @@ def heard(ledger: Ledger, beat: LeaseBeat, now: Instant, ears_since: Instant = 0
         beat=beat,
         received_at=now,
         able_at=now if is_able else lessee.able_at,
+        unbroken_since=lessee.unbroken_since if was_regular else now,
         regular_since=lessee.regular_since if was_regular and not hearing.deafness else now,
         hearing=hearing,
         numbers=_numbers(lessee, beat),
@@ -239,15 +241,17 @@ def _numbers(lessee: Lessee, beat: LeaseBeat) -> Mapping[str, int]:
 def _gap(
     ledger: Ledger, lessee: Lessee, beat: LeaseBeat, now: Instant, ears_since: Instant
 ) -> Duration:
-    """Return the longest gap between beats that a lease must bridge: grows at once, shrinks slowly.
+    """Return the longest gap that a lease must bridge: grows at once, shrinks slowly.
 
+    Between beats, and between answers that the beats show: a lost grant is missed like a lost beat.
     Our own pauses are not the node's, and where it was gone for longer than any lease it was lost.
     """
-    gap_us = now - lessee.received_at
     went_on = lessee.beat is not None and lessee.beat.incarnation == beat.incarnation
-    if not went_on or lessee.received_at < ears_since or gap_us > LEASE_LONGEST_US:
+    since = lessee.hearing.since if is_shown(beat, lessee.beat) else lessee.received_at
+    gap_us = now - min(since, lessee.received_at)
+    if not went_on or since < ears_since or gap_us > LEASE_LONGEST_US:
         return lessee.gap_us
-    if lessee.received_at - lessee.regular_since < SETTLED_US:
+    if lessee.received_at - lessee.unbroken_since < SETTLED_US:
         return lessee.gap_us
     if gap_us >= lessee.gap_us:
         longest_us = (LEASE_LONGEST_US - ledger.every_us) // 2

@@ -66,6 +66,7 @@ def test_a_lone_observer_is_believed_once_all_others_are_known_to_be_silent() ->
     play = Play()
     for _ in range(100):
         play.now += 100 * MILLISECOND
+        play.beat()
         play.suspect("node-b", "node-b")
         play.tell(Tick(wall_us=play.wall_us + play.now))
     assert play.admissions()["node-b"] is OUT
@@ -100,6 +101,29 @@ def test_an_observer_that_abstains_does_not_count() -> None:
             )
         )
     play.pass_by(100 * MILLISECOND)
+    assert play.admissions()["node-b"] is SERVING
+
+
+def test_who_abstains_beside_an_instance_keeps_another_from_accusing_it_alone() -> None:
+    play = Play()
+    for _ in range(100):
+        play.now += 100 * MILLISECOND
+        play.beat()
+        play.sequence += 1
+        play.tell(
+            evidence(
+                "node-b",
+                "shop",
+                "node-b",
+                verdict=Verdict.UNHEALTHY,
+                grade=Grade.SUSPICIOUS,
+                sign=Sign.TIMEOUT,
+                sequence=play.sequence,
+                abstains=True,
+            )
+        )
+        play.suspect("node-b", "node-a")
+        play.tell(Tick(wall_us=play.wall_us + play.now))
     assert play.admissions()["node-b"] is SERVING
 
 

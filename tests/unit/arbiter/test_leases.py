@@ -412,6 +412,20 @@ def test_a_quiet_machine_gets_the_shortest_lease_and_a_noisy_one_a_longer_at_onc
     assert desk.ledger.lessees[A].length_us == LEASE_SHORTEST_US
 
 
+def test_grants_that_are_lost_make_leases_longer_as_lost_beats_do() -> None:
+    desk = Desk(lease_us=None)
+    for number in range(1, 1_200):
+        desk.now += EVERY
+        desk.hear(beat(A, number, heard=number - 1))
+    assert desk.ledger.lessees[A].length_us == LEASE_SHORTEST_US
+    for number in range(1_200, 1_203):  # three answers on their way to it are lost
+        desk.now += EVERY
+        desk.hear(beat(A, number, heard=1_198))
+    desk.now += EVERY
+    desk.hear(beat(A, 1_203, heard=1_202))
+    assert desk.ledger.lessees[A].length_us == length_for(4 * EVERY, EVERY) == 450_000
+
+
 def test_neither_our_own_pause_nor_a_lost_node_is_a_noisy_machine() -> None:
     desk = Desk(lease_us=None)
     desk.hear(beat(A, 1))
