@@ -7,8 +7,8 @@ no callback of ours may raise, because that ends a subscription without a word.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from nats.aio.client import Client
@@ -22,7 +22,7 @@ from nats.errors import (
 
 from shared.bus import Answerer, Handler, Received, hops
 from shared.bus.stream import Reply, Stream
-from shared.bus.transport import Transport
+from shared.bus.transport import Hear, Transport
 from shared.bus.wire import LAST_AMONG, Parcel, Speaker, Wire
 from shared.errors import BusError, MessageError
 from shared.instant import MILLISECOND, SECOND, Duration
@@ -38,7 +38,6 @@ RECONNECT_EVERY_US = 100 * MILLISECOND
 # A server that is frozen, or cut off without a word, is given up after the third ping: 1.5 to 2 s.
 PING_EVERY_US = SECOND // 2
 PINGS_MISSED_MAX = 2
-PENDING_MESSAGES_MAX = 65_536  # per subscription: seconds of the largest cluster's traffic
 ARRIVES_WITHIN_US = SECOND  # of a message to ourselves; later the connection is as good as lost
 CLOSE_WITHIN_US = SECOND
 STREAM_WITHIN_US = 2 * SECOND  # a healthy JetStream answers within 3 ms
@@ -59,9 +58,9 @@ class NatsBus:
         self._on_failure, self._on_trouble = on_failure, on_trouble
         self._wire = Wire(speaker)
         self._seldom = Seldom(speaker.clock)
-        self._client = Client()
+        self._client, self._transport = Client(), Transport()
         # Given before the first connection, nats-py uses it for all of them.
-        self._client._transport = Transport()  # type: ignore[no-untyped-call] # noqa: SLF001
+        self._client._transport = self._transport  # noqa: SLF001
         self._stream = Stream(speaker.cluster, self._wire.prefix, self)
         self._ensuring: asyncio.Task[None] | None = None
         self._answers: set[asyncio.Task[None]] = set()
@@ -125,10 +124,10 @@ class NatsBus:
     async def subscribe(self, pattern: str, handler: Handler) -> None:
         """Hear what matches, below the cluster's prefix, until closed; active on return."""
 
-        async def hear(message: Msg) -> None:
-            received = self._wire.read(message.subject, message.data)
+        def hear(subject: str, payload: bytes, _: str) -> None:
+            received = self._wire.read(subject, payload)
             if received is not None:
-                self._hand(handler, received)
+                handler(received)
 
         await self._subscribe(self._wire.prefix + pattern, hear)
 
@@ -138,14 +137,14 @@ class NatsBus:
         Each answer is a task of its own: a slow one must not hold up the newer request behind it.
         """
 
-        async def hear(message: Msg) -> None:
-            received = self._wire.read(message.subject, message.data)
-            if received is None or not message.reply:
+        def hear(subject: str, payload: bytes, reply: str) -> None:
+            received = self._wire.read(subject, payload)
+            if received is None or not reply:
                 return
             if len(self._answers) >= ANSWERS_MAX:
                 self._say_seldom("requests_dropped", because=f"{ANSWERS_MAX} are being answered")
                 return
-            task = asyncio.ensure_future(self._answer(answerer, received, message.reply))
+            task = asyncio.ensure_future(self._answer(answerer, received, reply))
             self._answers.add(task)
             task.add_done_callback(self._answered)
 
@@ -249,24 +248,11 @@ class NatsBus:
     async def _send(self, parcel: Parcel) -> bool:
         # A publish to a server that has just frozen succeeds, and may be delivered when it wakes:
         # receivers judge boot ids, sequences and ages.
-        if len(parcel.payload) > SIZE_MAX:
-            self._say_seldom("message_too_large", subject=parcel.subject, limit=SIZE_MAX)
+        limit = min(SIZE_MAX, self._client.max_payload)
+        if len(parcel.payload) > limit:
+            self._say_seldom("message_too_large", subject=parcel.subject, limit=limit)
             return False
-        try:
-            await self._client.publish(parcel.subject, parcel.payload, headers=parcel.headers)
-        except NatsError as error:
-            self._say_seldom("publish_failed", subject=parcel.subject, because=_words(error))
-            return False
-        self._write()
-        return True
-
-    def _write(self) -> None:
-        """Write what was published now; nats-py leaves it to a task, which waits for its turn."""
-        transport, pending = self._client._transport, self._client._pending  # noqa: SLF001
-        if transport is not None and pending and self.connected:
-            with suppress(OSError, RuntimeError):  # closed: that task will see it
-                transport.writelines(pending[:])
-                self._drop_unwritten()
+        return self._transport.say(parcel.subject, parcel.payload, parcel.headers)
 
     async def _request(self, parcel: Parcel, timeout_us: Duration) -> Msg:
         if not self.connected:
@@ -282,15 +268,13 @@ class NatsBus:
         except NatsError as error:
             raise BusError(f"'{parcel.subject}' was not asked: {_words(error)}") from error
 
-    async def _subscribe(self, subject: str, hear: Callable[[Msg], object]) -> None:
+    async def _subscribe(self, subject: str, hear: Hear) -> None:
         try:
-            await self._client.subscribe(
-                subject,
-                cb=hear,  # type: ignore[arg-type]
-                pending_msgs_limit=PENDING_MESSAGES_MAX,
-            )
+            subscription = await self._client.subscribe(subject)
         except NatsError as error:
             raise BusError(f"cannot subscribe to '{subject}': {_words(error)}") from error
+        # Before the next turn of the loop, so before the first message.
+        self._transport.sort_out(subscription._id, partial(self._hand, hear))  # noqa: SLF001
         await self._arrived()
         # A denied subscription stays silently dead; the server says it before our echo, and in
         # lower case.
@@ -326,15 +310,13 @@ class NatsBus:
         if hop is not None and self._speaker.on_hop is not None:
             self._speaker.on_hop(replace(hop, subject=hop.subject.removeprefix(self._wire.prefix)))
 
-    def _hand(self, handler: Handler, received: Received) -> None:
-        """Give a message to its handler; what it raises is ours, and never ends the subscription.
-
-        Most exceptions reach `_erred` by way of nats-py, but there these would pass for the
-        connection's trouble. A CancelledError would end the subscription without a word.
-        """
+    def _hand(self, hear: Hear, subject: str, payload: bytes, reply: str) -> None:
+        """Give a message to who hears it; whatever that raises is ours, and ends nothing here."""
+        if self._closing:
+            return
         try:
-            handler(received)
-        except (NatsError, OSError, TimeoutError) as error:
+            hear(subject, payload, reply)
+        except Exception as error:  # noqa: BLE001 - else the connection would end by it
             self._on_failure(error)
         except asyncio.CancelledError:
             self._on_failure(AssertionError("a bus handler was cancelled; handlers never wait"))
