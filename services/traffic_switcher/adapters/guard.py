@@ -22,9 +22,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from services.traffic_switcher.adapters.nft_generation import RuleGeneration
+from services.traffic_switcher.adapters.nft_line import NftLine
 from services.traffic_switcher.adapters.ports import PERMIT_US
-from services.traffic_switcher.core import connected, nft_listing, nft_words
+from services.traffic_switcher.core import connected, nft_elements, nft_listing, nft_words
 from services.traffic_switcher.core.connected import Network
 from services.traffic_switcher.core.nft_words import FAMILIES, GUARDING, TABLE, Guarded, Neighbour
 from shared.clock import Clock
@@ -57,7 +57,7 @@ class NftGuard:
         self._handing: set[str] = set()
         self._draining: set[str] = set()
         self._permitted_at: Instant = 0
-        self._generation = RuleGeneration()
+        self._line = NftLine()
         self._checked = NEVER  # the generation in which our tables were as we made them
         self._structure: Mapping[str, str] = {}
         self._egress = Egress(kernel, cluster, self._guarded)
@@ -81,7 +81,7 @@ class NftGuard:
     def permit(self, token: int) -> None:
         """Commit an element that the kernel forgets after `PERMIT_US`."""
         self._permitted_at = self._clock.now()
-        self._run(nft_words.permit(token, PERMIT_US))
+        self._commit(nft_elements.permit(token, PERMIT_US))
 
     def renew(self, token: int, rests: Mapping[str, Duration]) -> bool:
         """Open the guard of these VIPs for so long, if the permit still stands; it is used up.
@@ -133,25 +133,33 @@ class NftGuard:
 
     def shows(self) -> Mapping[str, Duration]:
         """Return what is left of every running lease, as the kernel has it."""
-        generation = self._generation.read()
+        generation = self._line.generation()
         if generation != self._checked:
             self._check()
             self._checked = generation
         self._look_at_egress()
-        questions = nft_words.look_at_leases(self._guarded)
-        return nft_listing.rests("".join(self._kernel.run(question) for question in questions))
+        return self._line.leases(self._guarded.vips)
 
     def _run(self, text: str) -> None:
-        """Change something; each transaction raises the generation by one."""
+        """Change tables, chains or rules."""
         self._kernel.run(text)
+        self._count()
+
+    def _commit(self, transaction: bytes) -> None:
+        """Change elements."""
+        self._line.commit(transaction)
+        self._count()
+
+    def _count(self) -> None:
+        """Each transaction raises the generation by one."""
         if self._checked != NEVER:
             self._checked += 1
 
     def _use_up(self, token: int, rests: Mapping[str, Duration]) -> bool:
         ended = self._draining.intersection(rests)
-        text = nft_words.renew(token, rests, ended, egress=self._egress.stands)
+        renewal = nft_elements.renew(token, rests, ended, egress=self._egress.stands)
         try:
-            self._run(text)
+            self._commit(renewal)
         except AbsentError:
             self._check()
             self._egress.follow()
@@ -162,7 +170,8 @@ class NftGuard:
     def _shut(self, addresses: Iterable[str], *, drain_us: Duration = 0) -> None:
         """Close the guard, and end all draining that is not begun with it."""
         closed = frozenset(addresses)
-        self._run(nft_words.close(closed, drain_us=drain_us, egress=self._egress.stands))
+        egress = self._egress.stands
+        self._commit(nft_elements.close(closed, drain_us=drain_us, egress=egress))
         self._draining -= closed
 
     def _check(self) -> None:

@@ -11,7 +11,8 @@ watching        whether the load balancer is dead or hangs
 plan_file       a persisted plan, as bytes; sealed_file: what all persisted files have in common
 haproxy_file    haproxy.cfg, as text
 haproxy_words   HAProxy's command line, as text
-nft_words       the guard, as text for the kernel; nft_listing: what it answers
+nft_words       the guard's rules, as text for the kernel; nft_listing: what it answers
+nft_elements    what is open, as messages for the kernel, and what it answers
 connected       which of this machine's networks an address is in
 packet_filter   which frames are claims of our VIPs
 """

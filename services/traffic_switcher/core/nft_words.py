@@ -1,4 +1,4 @@
-"""What the guard says to the kernel: whole transactions, in the language of nftables.
+"""What the guard says to the kernel of tables, chains and rules, in the language of nftables.
 
     table        hook (priority)         drops, of a managed VIP that is not leased
     inet         prerouting (raw)        what goes to it
@@ -16,17 +16,14 @@ Rules of these texts:
    type local`, by whatever interface it came), and what came in where the VIP's own network is
    (`fib daddr . iif oif exists`), which a neighbour sent to us since he thinks that we hold it.
    Asking the routes, and not naming interfaces, survives that an interface comes back renamed.
-3. An element of a set with a time-out is refreshed by adding it again on new kernels only;
-   deleted and added in one transaction it is on all. Deleting what is not there fails the whole
-   transaction, so it is added before.
-4. The permit is deleted last: the kernels that judge expiry at each message judge it when all
-   else is done.
-5. A set with time-outs has a default, too, so that an element added by hand does not stay.
-6. Old libnftables (Debian 12) cannot name the target of a neighbour advertisement. It lies 64
+3. A set with time-outs has a default, too, so that an element added by hand does not stay.
+4. Old libnftables (Debian 12) cannot name the target of a neighbour advertisement. It lies 64
    bits into the message, and is compared as a bare number, for which a set needs its own type.
+
+`nft_elements` says what is in the sets that have time-outs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -49,20 +46,6 @@ class Neighbour:
 
     address: str
     interface: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sets:
-    """The sets, by family of the table, in which a VIP of one version of IP stands."""
-
-    lease: tuple[tuple[str, str], ...]
-    drain: tuple[str, str]
-
-
-_SETS = {
-    4: Sets((("inet", "lease4"), ("arp", "lease4"), ("netdev", "lease4")), ("inet", "drain4")),
-    6: Sets((("inet", "lease6"), ("inet", "aimed6"), ("netdev", "aimed6")), ("inet", "drain6")),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,35 +92,6 @@ def watch_egress(guarded: Guarded, interfaces: Sequence[str]) -> str:
     )
 
 
-def permit(token: int, life_us: Duration) -> str:
-    """Add an element that lives for a short time."""
-    return f"add element inet {TABLE} permit {{ {token} timeout {_text(life_us)} }}\n"
-
-
-def renew(token: int, rests: Mapping[str, Duration], ended: Iterable[str], *, egress: bool) -> str:
-    """Open the guard for these, use the permit up, and end the draining of `ended`."""
-    lines = [
-        line
-        for address, rest_us in sorted(rests.items())
-        for family, name, element in _leased(address, egress=egress)
-        for line in _anew(family, name, element, rest_us)
-    ]
-    for address in sorted(ended):
-        lines += _anew(*_SETS[_version(address)].drain, address, None)
-    lines.append(f"delete element inet {TABLE} permit {{ {token} }}\n")
-    return "".join(lines)
-
-
-def close(addresses: Iterable[str], *, drain_us: Duration = 0, egress: bool) -> str:
-    """Close the guard of these, at once; serve their open connections for `drain_us`."""
-    lines: list[str] = []
-    for address in sorted(addresses):
-        for family, name, element in _leased(address, egress=egress):
-            lines += _anew(family, name, element, None)
-        lines += _anew(*_SETS[_version(address)].drain, address, drain_us)
-    return "".join(lines)
-
-
 def hand_over(guarded: Guarded, address: str, to: Neighbour, for_us: Duration) -> str:
     """Pass segments of unknown connections on to a neighbour, for so long.
 
@@ -163,12 +117,6 @@ def keep(guarded: Guarded, address: str, *, last: bool) -> str:
     if last:
         return _without(family)
     return f"flush chain {family} {TABLE} {chain}\ndelete chain {family} {TABLE} {chain}\n"
-
-
-def look_at_leases(guarded: Guarded) -> tuple[str, ...]:
-    """Ask for the elements of the lease sets; one question each, or old libraries err."""
-    versions = {_version(address) for address in guarded.vips}
-    return tuple(f"list set inet {TABLE} lease{version}\n" for version in sorted(versions))
 
 
 def look_at(family: str) -> str:
@@ -264,19 +212,13 @@ def _without(family: str) -> str:
     return f"add table {family} {TABLE}\ndelete table {family} {TABLE}\n"
 
 
-def _anew(family: str, name: str, element: str, life_us: Duration | None) -> list[str]:
+def _anew(family: str, name: str, element: str, life_us: Duration) -> list[str]:
     """Delete an element, be it there or not, and add it for so long, if there is anything left."""
     place = f"element {family} {TABLE} {name}"
     lines = [f"add {place} {{ {element} }}\n", f"delete {place} {{ {element} }}\n"]
-    if life_us is not None and life_us >= TICK_US:
+    if life_us >= TICK_US:
         lines.append(f"add {place} {{ {element} timeout {_text(life_us)} }}\n")
     return lines
-
-
-def _leased(address: str, *, egress: bool) -> Iterable[tuple[str, str, str]]:
-    for family, name in _SETS[_version(address)].lease:
-        if egress or family != "netdev":
-            yield family, name, _number(address) if name == "aimed6" else address
 
 
 def _text(life_us: Duration) -> str:

@@ -3,20 +3,8 @@
 import pytest
 
 from services.traffic_switcher.core.connected import interface_of, interfaces, networks
-from services.traffic_switcher.core.nft_listing import comment, rests, structure, tables
-from shared.errors import SwitchError
-from shared.instant import HOUR, MILLISECOND, MINUTE, SECOND
+from services.traffic_switcher.core.nft_listing import comment, structure, tables
 
-LEASES = """table inet equipoise {
-	set lease4 {
-		type ipv4_addr
-		timeout 1s
-		elements = { 10.0.0.1 expires 984ms, 10.0.0.2 timeout 300ms expires 284ms,
-			10.0.0.3 timeout 1m1s expires 1m984ms,
-			10.0.0.8 timeout 10d expires 9d23h59m59s984ms }
-	}
-}
-"""
 TABLE = """table inet equipoise {{
 	comment "guards the virtual IPs of cluster shop"
 	set managed4 {{
@@ -51,29 +39,6 @@ fd{"0" * 29}1 80 {ZERO} 00 {ZERO} 00000000 00000002 00000000 80200001       eth1
 
 def table(*, managed: str = "10.0.0.1, 10.0.0.2", leased: str = "", rule: str = "drop") -> str:
     return TABLE.format(managed=managed, leased=leased, rule=rule)
-
-
-def test_the_rest_of_every_lease_is_read_to_the_millisecond() -> None:
-    assert rests(LEASES) == {
-        "10.0.0.1": 984 * MILLISECOND,
-        "10.0.0.2": 284 * MILLISECOND,
-        "10.0.0.3": MINUTE + 984 * MILLISECOND,
-        "10.0.0.8": 9 * 24 * HOUR + 23 * HOUR + 59 * MINUTE + 59 * SECOND + 984 * MILLISECOND,
-    }
-
-
-def test_a_set_without_elements_has_no_leases() -> None:
-    assert rests("table inet equipoise {\n\tset lease4 {\n\t\ttype ipv4_addr\n\t}\n}\n") == {}
-
-
-def test_a_lease_that_never_ends_is_no_lease_of_ours() -> None:
-    with pytest.raises(SwitchError, match=r"'10\.0\.0\.2', a lease that does not expire"):
-        rests("elements = { 10.0.0.1 expires 3ms, 10.0.0.2 }")
-
-
-def test_a_length_that_cannot_be_read_is_not_guessed() -> None:
-    with pytest.raises(SwitchError, match="'3w', which is no length of time"):
-        rests("elements = { 10.0.0.1 expires 3w }")
 
 
 def test_leases_come_and_go_and_the_structure_stays() -> None:
