@@ -19,7 +19,7 @@ class Program:
     async def beat(self, ground: Ground) -> None:
         """Beat until stopped: a dead bus is no reason for silence."""
         settings = ground.settings
-        udp = UdpBeats(settings.cluster, settings.member, settings.key)
+        udp = UdpBeats(settings.cluster, settings.member, settings.key, ground.clock)
         shell = Shell(cluster=settings.cluster, clock=ground.clock, udp=udp, log=ground.log)
         ground.health.check(shell.checks)
         ground.health.measure(shell.measures)

@@ -1,14 +1,13 @@
-"""One loop: what happened goes into the core, what it wants is done."""
+"""One loop, woken by our own beats alone: what came since goes into the core before each."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from services.heartbeat.adapters.udp import UdpBeats
+from services.heartbeat.adapters.udp import Arrival, UdpBeats
 from services.heartbeat.core.beats import (
     Action,
-    Event,
     Heard,
     Ignored,
     Say,
@@ -19,7 +18,7 @@ from services.heartbeat.core.beats import (
     decide,
     start,
 )
-from services.heartbeat.core.datagram import Datagram, Rejection
+from services.heartbeat.core.datagram import Rejection
 from services.heartbeat.core.measures import measures
 from services.heartbeat.core.readiness import readiness, refusals
 from services.heartbeat.core.silence import silence
@@ -32,11 +31,6 @@ from shared.log import Log
 from shared.measures import Measure
 from shared.telemetry import Telemetry
 
-# Datagrams that may wait: 100 members beat 20 times a second, so this is a second's worth; of
-# more, the newest are dropped, which is what UDP does anyway.
-DATAGRAMS_MAX = 2_048
-OWN_MAX = 2  # places no datagram may take: one for our pulse, one for the order to stop
-
 
 class Shell:
     """Runs the heartbeat of one member, with or without a bus."""
@@ -47,7 +41,7 @@ class Shell:
         self._log = log
         self._bus: Bus | None = None
         self._udp = udp
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(DATAGRAMS_MAX + OWN_MAX)
+        self._due = asyncio.Event()  # a beat, or the end
         self._state: State | None = None
         self._said = 0
         self._heard: Counter[str] = Counter()
@@ -61,8 +55,11 @@ class Shell:
         """Add what it did not hear to the traces of lost nodes."""
 
         def hear(received: Received) -> None:
+            if self._state is None:
+                return
+            self._collect()
             now = self._clock.now()
-            found = silence(self._state, received.message, now) if self._state else None
+            found = silence(self._state, received.message, now)
             if found is None:
                 return
             to_wall_us = self._clock.wall() - now
@@ -89,15 +86,17 @@ class Shell:
     async def run(self, member: str, boot_id: str, stopping: asyncio.Event) -> None:
         """Beat until stopped."""
         stopper = asyncio.create_task(self._stop(stopping))
-        self._udp.open(self._hear)
+        self._udp.open()
         try:
             self._state, actions = start(self._cluster, member, boot_id, self._clock.now())
             await self._perform_all(actions)
-            while (event := await self._events.get()) is not None:
-                self._state, actions = decide(self._state, event, self._clock.now())
+            while not stopping.is_set():
+                await self._due.wait()
+                self._due.clear()
+                self._collect()
+                self._state, actions = decide(self._state, Woke(), self._clock.now())
                 await self._perform_all(actions)
-                if isinstance(event, Woke):
-                    self._tell_refused(self._state)
+                self._tell_refused(self._state)
         finally:
             self._udp.close()
             stopper.cancel()
@@ -127,22 +126,26 @@ class Shell:
             self._log.info("beats_refused_no_more", of=name)
         self._refused = refused
 
-    def _hear(self, read: Datagram | Rejection, member: str) -> None:
-        if self._events.qsize() >= DATAGRAMS_MAX:
-            return
+    def _collect(self) -> None:
+        """Hear what has come since the last beat."""
+        assert self._state is not None
+        for arrival in self._udp.collect():
+            self._state, _ = decide(self._state, self._heard_in(arrival), self._clock.now())
+
+    def _heard_in(self, arrival: Arrival) -> Heard | Ignored:
+        read = arrival.read
         if isinstance(read, Rejection):
-            self._events.put_nowait(Ignored(read, member))
-            return
+            return Ignored(read, arrival.member)
         if read.sender in self._cluster.members:
             self._heard[read.sender] += 1
-        self._events.put_nowait(Heard(read))
+        return Heard(read, arrival.age_us)
 
     def _wake(self, at: Instant) -> None:
         # Rounded up to the milliseconds that loops count in, lest it comes too early and again.
         delay_ms = -((self._clock.now() - at) // MILLISECOND)
         delay_s = max(delay_ms, 0) * MILLISECOND / SECOND
-        asyncio.get_running_loop().call_later(delay_s, self._events.put_nowait, Woke())
+        asyncio.get_running_loop().call_later(delay_s, self._due.set)
 
     async def _stop(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
-        await self._events.put(None)
+        self._due.set()

@@ -10,7 +10,7 @@ Rule 3: of a boot that is believed, each sequence counts once and only upwards; 
 followed by another never counts again. The window of echoes makes this hold for ever although
 only the last few such boots are remembered: a recording of an older one has no fresh echo.
 Rule 4: after a pause of our own, what lay in the socket is dated back to before the pause, since
-it may be as old as that.
+it may be as old as that. Otherwise a beat that waited for ours to be read counts from when it came.
 
     a peer:  SILENT --authentic beat--> CLAIMED --it echoes our boot--> HEARD
                 ^                          |  ^                           |
@@ -86,6 +86,7 @@ class Heard:
     """A datagram arrived, signed with the cluster's key."""
 
     datagram: Datagram
+    age_us: Duration = 0  # since it arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,8 @@ def decide(state: State, event: Event, now: Instant) -> tuple[State, tuple[Actio
     match event:
         case Woke():
             return _beat(state, now)
-        case Heard(datagram):
-            return _hear(state, datagram, now), ()
+        case Heard(datagram, age_us):
+            return _hear(state, datagram, now, age_us), ()
         case Ignored(kind, member):
             return _refuse(_reject(state, kind), kind, member, now), ()
         case _:
@@ -199,7 +200,7 @@ def _datagram(state: State, name: str, peer: Peer) -> Datagram:
     )
 
 
-def _hear(state: State, datagram: Datagram, now: Instant) -> State:
+def _hear(state: State, datagram: Datagram, now: Instant, age_us: Duration) -> State:
     rejection = _misplaced(state, datagram)
     if rejection is not None:
         return _reject(state, rejection)
@@ -210,7 +211,7 @@ def _hear(state: State, datagram: Datagram, now: Instant) -> State:
             return state
         judged = _note_claim(state.peers[datagram.sender], datagram)
     else:
-        heard_at = state.awake_at if now < state.doubt_until else now
+        heard_at = state.awake_at if now < state.doubt_until else now - age_us
         judged = replace(judged, heard_at=max(heard_at, judged.heard_at or heard_at))
     return replace(state, peers={**state.peers, datagram.sender: judged})
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import pytest
 
-from services.heartbeat.adapters.udp import UdpBeats
+from services.heartbeat.adapters.udp import Arrival, UdpBeats
 from services.heartbeat.core.datagram import SIZE_MAX, Datagram, seal
 from services.heartbeat.shell import Shell
 from shared.bus import Received
@@ -83,7 +83,7 @@ class Member:
     ) -> None:
         self._member = member
         self.boot_id = f"{boot:016x}"
-        udp = UdpBeats(cluster, member, key)
+        udp = UdpBeats(cluster, member, key, CLOCK)
         self._shell = Shell(cluster=cluster, clock=CLOCK, udp=udp, log=log)
         if bus is not None:
             self._shell.say_on(bus.connect(member))
@@ -249,9 +249,94 @@ def test_a_port_in_use_is_named() -> None:
         cluster = free_cluster()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
             taken.bind((cluster.nodes["a"].address, cluster.heartbeat.port))
-            udp = UdpBeats(cluster, "a", KEY)
+            udp = UdpBeats(cluster, "a", KEY, CLOCK)
             with pytest.raises(MachineError, match=f"UDP port {cluster.heartbeat.port}"):
-                udp.open(lambda _, __: None)
+                udp.open()
             udp.close()
 
     asyncio.run(main())
+
+
+class SetClock(SystemClock):
+    """A clock whose time of day somebody sets."""
+
+    def __init__(self) -> None:
+        self.set_by_us = 0
+
+    def wall(self) -> int:
+        return super().wall() + self.set_by_us
+
+
+class Pair:
+    """A's end of the path, and a peer that beats when it is told to."""
+
+    def __init__(self) -> None:
+        cluster, self.clock = free_cluster(), SetClock()
+        self.a, self._b = (
+            UdpBeats(cluster, "a", KEY, self.clock),
+            UdpBeats(cluster, "b", KEY, CLOCK),
+        )
+        self._sequence = 0
+
+    def __enter__(self) -> "Pair":
+        self.a.open()
+        self._b.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.a.close()
+        self._b.close()
+
+    def beat(self) -> int:
+        """Let b beat; returns when."""
+        self._sequence += 1
+        beat = Datagram(sender="b", receiver="a", boot_id="0b" * 8, sequence=self._sequence)
+        assert self._b.send(beat)
+        return CLOCK.now()
+
+    def collect(self) -> list[Arrival]:
+        return list(self.a.collect())
+
+
+def wait(duration_us: Duration) -> None:
+    until = CLOCK.now() + duration_us
+    while CLOCK.now() < until:
+        pass
+
+
+def test_a_beat_counts_from_when_it_came_however_late_it_is_read() -> None:
+    with Pair() as pair:
+        sent_at = [pair.beat()]
+        wait(30 * MILLISECOND)
+        sent_at.append(pair.beat())
+        wait(20 * MILLISECOND)
+        now = CLOCK.now()
+        ages_us = [arrival.age_us for arrival in pair.collect()]
+        late_us = CLOCK.now() - now
+        assert [arrival.member for arrival in pair.collect()] == []
+        for at, age_us in zip(sent_at, ages_us, strict=True):
+            assert abs(now - at - age_us) <= 5 * MILLISECOND + late_us
+
+
+@pytest.mark.parametrize("set_by_us", [-3_600 * SECOND, 3_600 * SECOND])
+def test_whoever_sets_the_time_of_day_makes_no_beat_older_or_newer_than_it_can_be(
+    set_by_us: Duration,
+) -> None:
+    with Pair() as pair:
+        pair.collect()
+        emptied_at = CLOCK.now()
+        pair.beat()
+        pair.clock.set_by_us = set_by_us
+        (arrival,) = pair.collect()
+        assert 0 <= arrival.age_us <= CLOCK.now() - emptied_at + 5 * MILLISECOND
+        pair.beat()
+        (after,) = pair.collect()
+        assert 0 <= after.age_us <= CLOCK.now() - emptied_at
+
+
+def test_what_comes_during_a_pause_waits_and_is_read_at_once() -> None:
+    with Pair() as pair:
+        for _ in range(100):
+            pair.beat()
+        sequences = [arrival.read.sequence for arrival in pair.collect()]  # type: ignore[union-attr]
+        assert sequences == list(range(1, 101))

@@ -237,6 +237,13 @@ def test_beats_that_are_not_for_us_are_counted_by_kind() -> None:
     assert all(peer.heard_at is None for peer in member.state.peers.values())
 
 
+def test_a_beat_counts_from_when_it_came_not_from_when_it_was_read() -> None:
+    member = member_that_hears_b()
+    sequence = member.state.peers["b"].highest + 1
+    member.on(Heard(member.from_b(THEIRS, sequence), 30 * MILLISECOND), EVERY)
+    assert member.state.peers["b"].heard_at == member.now - 30 * MILLISECOND
+
+
 def test_what_waited_in_the_socket_during_a_pause_is_dated_back() -> None:
     member = member_that_hears_b()
     asleep_at = member.now
