@@ -21,6 +21,7 @@ import hmac
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 MAGIC = b"EQB\x01"
 SIGNATURE_SIZE = 32
@@ -133,5 +134,6 @@ def _read_name(unsigned: bytes, at: int) -> tuple[str, int]:
     return unsigned[at + 1 : end].decode(), end
 
 
+@lru_cache(maxsize=8)
 def _tag(cluster: str) -> bytes:
     return hashlib.sha256(cluster.encode()).digest()[:8]
