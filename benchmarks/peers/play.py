@@ -36,7 +36,9 @@ BEHIND_US: Duration = 150 * MILLISECOND  # the client writes what it saw twenty 
 LOOK_EVERY_US: Duration = 50 * MILLISECOND
 RESTORED_WITHIN_US: Duration = 10 * SECOND
 FIT_WITHIN_US: Duration = 60 * SECOND
-LATE_MAX_US: Duration = PATIENCE_US  # what is later by itself takes its own lateness for an outage
+# Who is later by itself takes its own lateness for an outage; of a long one a tenth is no matter.
+LATE_MAX_US: Duration = PATIENCE_US
+LATE_PART = 10
 
 
 class VoidError(EquipoiseError):
@@ -193,7 +195,7 @@ def moment(stack: Stack, play: Play, seed: int) -> Duration:
 
 def unless_in_time(seen: Played) -> str | None:
     """Say that the client was too late by itself for what it saw to be anybody else's price."""
-    if seen.client_late_ms * MILLISECOND <= LATE_MAX_US:
+    if seen.client_late_ms <= max(LATE_MAX_US / MILLISECOND, seen.outage_ms / LATE_PART):
         return None
     late = f"{LATE_MAX_US // MILLISECOND} ms"
     return f"the client itself was over {late} late: the machine was starved"

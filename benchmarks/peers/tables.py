@@ -226,8 +226,8 @@ def conditions(found: Known) -> str:
         f"{min(loads):.1f} to {max(loads):.1f}. Stacks took turns. A fault came at a drawn moment, "
         "and was proved by the kernel before it was ended. The client was at most "
         f"{max(late):,.0f} ms late itself (median of plays {median(late):.0f} ms); where it was "
-        f"over {LATE_MAX_US // MILLISECOND} ms, the play is no measurement. {repeated} POSTs were "
-        "done twice."
+        f"over {LATE_MAX_US // MILLISECOND} ms and over a tenth of the outage, the play is no "
+        f"measurement. {repeated} POSTs were done twice."
     )
 
 

@@ -118,9 +118,15 @@ def test_the_moment_is_drawn_and_can_be_drawn_again() -> None:
     assert drawn != [moment(OURS, play, 2) for play in plays]
 
 
-def test_what_a_late_client_saw_is_no_measurement() -> None:
-    assert unless_in_time(replace(PLAYED, client_late_ms=250.0)) is None
-    assert "starved" in (unless_in_time(replace(PLAYED, client_late_ms=251.0)) or "")
+@pytest.mark.parametrize(
+    ("late_ms", "outage_ms", "counts"),
+    [(250, 0, True), (251, 0, False), (251, 2_000, False), (900, 9_000, True), (901, 9_000, False)],
+)
+def test_what_a_late_client_saw_is_no_measurement(
+    late_ms: float, outage_ms: float, *, counts: bool
+) -> None:
+    seen = replace(PLAYED, client_late_ms=late_ms, outage_ms=outage_ms)
+    assert (unless_in_time(seen) is None) is counts
 
 
 @pytest.mark.parametrize(
