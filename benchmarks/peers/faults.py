@@ -164,23 +164,19 @@ def _moved(node: str, *, is_ours: bool) -> Deed:
 
 
 def _without_power(node: str) -> Deed:
-    """Return the loss of a machine's power: nobody hears it any more, and it forgets its VIPs."""
+    """Return the loss of a machine's power: nothing runs, nobody hears it, its VIPs are gone.
+
+    Here its kernel lives on, and would hold for it what a machine without power does not.
+    """
 
     async def make(scene: Scene) -> None:
         await scene.control.link(node, up=False)
         await scene.control.do("kill", node)
+        for vip in vips(NODES).values():
+            away = ["address", "delete", f"{vip.address}/{vip.prefix}", "dev", INTERFACE]
+            await scene.control.beside(node, [ip_program(), *away], SECOND)
 
     async def end(scene: Scene) -> None:
-        for vip in vips(NODES).values():
-            away = [
-                ip_program(),
-                "address",
-                "delete",
-                f"{vip.address}/{vip.prefix}",
-                "dev",
-                INTERFACE,
-            ]
-            await scene.control.beside(node, away, SECOND)
         await scene.control.link(node, up=True)
         await scene.control.do("revive", node)
 
