@@ -118,6 +118,7 @@ def measure(stack: Stack, task: Task) -> None:
         words = ("--rate", str(conditions.rate), *stack.options(files))
         try:
             with running(*words) as folder:
+                conditions = replace(conditions, start_s=monotonic() - begin)
                 plays = rounds.turn(stack, known, task.count)
                 asyncio.run(_play(stack, task, conditions, (folder, files), plays))
                 if len(known.idles) < rounds.IDLES and not task.is_over:
@@ -140,7 +141,8 @@ async def _play(
     player = Player(stack=stack, scene=scene, folder=folders[1], seed=conditions.seed)
     try:
         await player.until_fit()
-        writer.turn(replace(conditions, start_s=round(monotonic() - begin, 1)))
+        start_s = conditions.start_s + monotonic() - begin
+        writer.turn(replace(conditions, start_s=round(start_s, 1), load=round(conditions.load, 2)))
         for play in plays:
             if task.is_over:
                 return

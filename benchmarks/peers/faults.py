@@ -45,6 +45,9 @@ class Fault(StrEnum):
 # The load balancers' own affair, and what moves a VIP.
 INSTANCES = (Fault.KILL_INSTANCE, Fault.HANG_INSTANCE, Fault.FAIL_INSTANCE)
 MOVING = tuple(fault for fault in Fault if fault not in INSTANCES)
+BALANCERS = (Fault.KILL_BALANCER, Fault.HANG_BALANCER)
+# Nothing tells of them but that nobody is heard any more, or hears any more.
+SILENT = (Fault.CUT_NODE, Fault.CUT_NODE_IN, Fault.KILL_NODE, Fault.FREEZE_NODE)
 LEAST_US: Duration = 1_000 * MILLISECOND
 # HAProxy and Envoy as documented need 12 s at worst for an instance that hangs or is cut off.
 MOST_US: Mapping[Fault, Duration] = {

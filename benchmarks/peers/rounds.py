@@ -17,7 +17,7 @@ from benchmarks.peers.stacks import Stack
 EACH = len(NODES)  # plays of a fault in a turn: one on each node
 IDLES = 3  # how often it is measured what a stack costs while nothing happens
 IDLE_S = 10.0  # so long each time, with the time until it is idle
-START_S, PLAY_S = 10.0, 8.0  # as long as nothing is known
+START_S, PLAY_S = 8.0, 6.5  # as long as nothing is known
 # A fault that cannot be made on a stack, or not proved, is not tried for ever.
 PROBLEMS_MAX = 5
 

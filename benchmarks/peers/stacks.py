@@ -2,7 +2,8 @@
 
 Each is compared on what it takes care of. HAProxy and Envoy by themselves move no address, so
 each node has its own for good, and faults of instances alone are played. With keepalived beside
-them, instances are still the load balancer's affair: what is played is what moves addresses.
+them, instances are still the load balancer's affair: what is played is what moves addresses. One
+that differs from another in a single thing is compared on what that thing is for.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.peers import envoy, haproxy
 from benchmarks.peers.envoy import Envoy
-from benchmarks.peers.faults import INSTANCES, MOVING, Fault
+from benchmarks.peers.faults import BALANCERS, INSTANCES, MOVING, SILENT, Fault
 from benchmarks.peers.haproxy import Haproxy
 from benchmarks.peers.keepalived import Keepalived
 from benchmarks.peers.places import ENVOY, INTERFACE, KEEPALIVED, NODES, Peer, Places
@@ -34,6 +35,7 @@ class Stack:
     profile: Profile | None = None  # of Equipoise; None: it is another's
     balancer: Haproxy | Envoy | None = None
     router: Keepalived | None = None  # None: nobody moves addresses, unless Equipoise does
+    differs_in: tuple[Fault, ...] = ()  # all others go as with the stack before it
 
     @property
     def is_ours(self) -> bool:
@@ -43,6 +45,8 @@ class Stack:
     @property
     def faults(self) -> tuple[Fault, ...]:
         """What it is compared on."""
+        if self.differs_in:
+            return self.differs_in
         if self.is_ours:
             return tuple(Fault)
         return INSTANCES if self.router is None else MOVING
@@ -112,7 +116,13 @@ def settled(node: str) -> dict[str, object]:
 OURS = Stack(name="equipoise", words="Equipoise", rhythm_us=SECOND, profile=Profile.DEFAULT)
 STACKS = (
     OURS,
-    Stack(name="equipoise-fast", words="Equipoise, fast", rhythm_us=SECOND, profile=Profile.FAST),
+    Stack(
+        name="equipoise-fast",
+        words="Equipoise, fast",
+        rhythm_us=SECOND,
+        profile=Profile.FAST,
+        differs_in=SILENT,
+    ),
     Stack(
         name="haproxy",
         words="HAProxy alone, as documented",
@@ -157,6 +167,7 @@ STACKS = (
         rhythm_us=SECOND,
         balancer=haproxy.TIGHTEST,
         router=Keepalived(advert_s=0.1, asks=True),
+        differs_in=BALANCERS,
     ),
     Stack(
         name="keepalived-20ms",
