@@ -7,6 +7,7 @@ from services.traffic_switcher.adapters import haproxy_program
 from services.traffic_switcher.adapters.haproxy import HaproxyDriver
 from services.traffic_switcher.adapters.lease_store import LeaseStore
 from services.traffic_switcher.adapters.local_request import LocalRequests
+from services.traffic_switcher.adapters.machine import this_machine
 from services.traffic_switcher.adapters.plan_store import PlanStore
 from services.traffic_switcher.core.haproxy_file import token_of
 from services.traffic_switcher.shell import LeaseKeeper, Switcher
@@ -29,9 +30,6 @@ async def main(base: Base) -> None:
     switcher = Switcher(base, driver=driver, store=store, requests=requests)
     async with asyncio.TaskGroup() as loops:
         if cluster.vips:
-            # What speaks netlink takes 0.2 s to import; who has no VIPs need not wait for it.
-            from services.traffic_switcher.adapters.machine import this_machine  # noqa: PLC0415
-
             keeper = LeaseKeeper(
                 base,
                 machine=this_machine(settings, os.environ, base.clock),

@@ -6,28 +6,15 @@ so that a machine whose switcher is gone does not keep it (docs/decisions/0021).
 
 import asyncio
 import errno
-import os
 import socket
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterator,
-    Mapping,
-)
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
-from ipaddress import ip_address
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
-
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
+from typing import TypeVar
 
 from services.traffic_switcher.adapters import connection_tracker
-from services.traffic_switcher.adapters.address_line import AddressLine
+from services.traffic_switcher.adapters.route_line import RouteLine, SeenAddress, SeenLink
 from services.traffic_switcher.core.places import (
     NODAD,
     PROTOCOL,
@@ -42,11 +29,9 @@ from services.traffic_switcher.core.places import (
 )
 from shared.cluster import VirtualIp
 from shared.errors import SwitchError
+from shared.frozen import replace
 from shared.instant import SECOND, Duration
 
-ANSWER_WITHIN_US: Duration = SECOND  # 1 ms is usual
-# A list that changed while the kernel told it is asked for again.
-INTERRUPTED_MAX = 5
 EVENTS_CHUNK = 65_536
 EVENT_GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 IFF_UP, IFF_LOOPBACK, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
@@ -56,22 +41,21 @@ FORBIDDEN = (
     " so run the switcher as root or give it that capability"
 )
 
-
-FOR_EVER_S = 2**32 - 1
 NOWHERE = 2**31 - 1  # the index of no interface
-
-
-# What the kernel says of a link or an address: its fields and attributes by their names.
-_Message: TypeAlias = Mapping[str, Any]
+Done = TypeVar("Done")
 
 
 class NetlinkAddresses:
-    """The places of the VIPs on this machine; for asyncio's own loop (see `plain_loop`)."""
+    """The places of the VIPs on this machine.
+
+    Everything but `put` happens in a thread beside the loop, one thing after the other: a machine
+    may have thousands of links, and the kernel answers after whoever holds its lock of links.
+    """
 
     def __init__(self, vips: Collection[VirtualIp]) -> None:
         self._vips = {vip.address: vip for vip in vips}
-        self._kernel: AsyncIPRoute | None = None
-        self._line = AddressLine()  # of whoever calls `put`
+        self._line = RouteLine()  # of the thread
+        self._short_line = RouteLine()  # of the loop
         self._events: socket.socket | None = None
         self._forbidden = ""
         self._links: tuple[Link, ...] = ()
@@ -96,13 +80,16 @@ class NetlinkAddresses:
             changed()
 
         asyncio.get_running_loop().add_reader(events, heard)
-        await self._try_capability()
+        await _beside(self._try_capability)
 
     async def places(self) -> Mapping[str, Place]:
         """Return every VIP's place, by its address."""
-        if self._forbidden:  # perhaps only because a starved machine took too long to say so
-            await self._try_capability()
-        await self._look()
+        return await _beside(self._places)
+
+    def _places(self) -> Mapping[str, Place]:
+        if self._forbidden:  # it may have been given to us meanwhile
+            self._try_capability()
+        self._look()
         found = places(self._vips.values(), self._links, self._presents)
         if not self._forbidden:
             return found
@@ -118,33 +105,37 @@ class NetlinkAddresses:
         assert address in self._vips
         try:
             index = socket.if_nametoindex(interface)
-            self._line.put(_given(address, index, interface, _whole_seconds(valid_us)))
+            self._short_line.put(_given(address, index, interface, _whole_seconds(valid_us)))
         except OSError:  # `take` will have the same trouble, and say what it is
             return False
         return True
 
     async def take(self, address: str, valid_us: Duration) -> None:
         """Put it there, or keep it: the kernel removes it after `valid_us` (whole seconds)."""
-        valid_s = _whole_seconds(valid_us)
+        await _beside(partial(self._take, address, _whole_seconds(valid_us)))
+
+    def _take(self, address: str, valid_s: int) -> None:
         self._drain_events()
         if self._is_stale:
-            await self._look()
+            self._look()
         place = places([self._vips[address]], self._links, self._presents)[address]
         if place.unfit:
             raise SwitchError(f"{address} cannot be taken: {place.unfit}")
         index = next(link.index for link in self._links if link.name == place.interface)
-        given = _given(address, index, place.interface, valid_s)
-        async with self._asking(f"take {address}") as kernel:
-            await kernel.addr("replace", **given)
+        with self._asking(f"take {address}") as kernel:
+            kernel.replace(_given(address, index, place.interface, valid_s))
         # A container that is connected again, or an interface that is named anew, leaves the
         # address where it was.
-        await self._remove([p for p in self._ours(address) if p.index != index])
+        self._remove([p for p in self._ours(address) if p.index != index])
 
     async def drop(self, address: str) -> None:
         """Remove it if we put it there; else do nothing."""
         assert address in self._vips
-        await self._look()
-        await self._remove(self._ours(address))
+        await _beside(partial(self._drop, address))
+
+    def _drop(self, address: str) -> None:
+        self._look()
+        self._remove(self._ours(address))
 
     async def forget_flows(self, address: str) -> None:
         """Delete the connection tracker's entries of the address, so that no old path is kept."""
@@ -158,69 +149,51 @@ class NetlinkAddresses:
             self._events.close()
             self._events = None
         self._line.close()
-        self._hang_up()
+        self._short_line.close()
 
     # -- asking the kernel ---------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _asking(self, what: str) -> AsyncIterator[AsyncIPRoute]:
-        """Give the open line to the kernel; a line that failed is never used again."""
-        if self._kernel is None:
-            self._kernel = AsyncIPRoute(groups=0)
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[RouteLine]:
+        """Give the line to the kernel, and say in words what it refuses."""
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_US / SECOND):
-                yield self._kernel
-        except NetlinkError as error:
-            if error.code in (errno.EPERM, errno.EACCES):
-                raise SwitchError(f"cannot {what}: {FORBIDDEN}") from error
-            text = os.strerror(error.code)
-            raise SwitchError(f"cannot {what}: the kernel refuses: {text}") from error
+            yield self._line
         except TimeoutError:
-            self._hang_up()
-            waited = f"{ANSWER_WITHIN_US // SECOND} s"
-            raise SwitchError(f"cannot {what}: no netlink answer within {waited}") from None
+            raise SwitchError(f"cannot {what}: the kernel does not answer") from None
+        except PermissionError as error:
+            raise SwitchError(f"cannot {what}: {FORBIDDEN}") from error
         except OSError as error:
-            self._hang_up()
-            raise SwitchError(f"cannot {what}: netlink failed: {error.strerror}") from error
+            raise SwitchError(f"cannot {what}: the kernel refuses: {error.strerror}") from error
 
-    def _hang_up(self) -> None:
-        if self._kernel is not None:
-            self._kernel.close()
-            self._kernel = None
-
-    async def _try_capability(self) -> None:
+    def _try_capability(self) -> None:
         """Try what changes nothing, but is refused to those who may change nothing."""
         self._forbidden = ""
         try:
-            async with self._asking("try") as kernel:
-                with _expecting(errno.ENODEV):
-                    await kernel.addr("delete", index=NOWHERE, address="127.0.0.2", prefixlen=32)
+            with self._asking("try") as kernel, _expecting(errno.ENODEV):
+                kernel.delete(SeenAddress(index=NOWHERE, address="127.0.0.2", prefix=32))
         except SwitchError as error:
             self._forbidden = str(error).removeprefix("cannot try: ")
 
-    async def _remove(self, presents: Collection[Present]) -> None:
+    def _remove(self, presents: Collection[Present]) -> None:
         for present in presents:
-            async with self._asking(f"remove {present.address}") as kernel:
-                with _expecting(errno.EADDRNOTAVAIL, errno.ENODEV):  # gone by itself meanwhile
-                    await kernel.addr(
-                        "delete",
-                        index=present.index,
-                        address=present.address,
-                        prefixlen=present.prefix,
-                    )
+            with (
+                self._asking(f"remove {present.address}") as kernel,
+                _expecting(errno.EADDRNOTAVAIL, errno.ENODEV),  # gone by itself meanwhile
+            ):
+                kernel.delete(
+                    SeenAddress(index=present.index, address=present.address, prefix=present.prefix)
+                )
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         self._drain_events()
         self._is_stale = False  # what changes from here on is heard, and makes it stale again
         try:
-            async with self._asking("read the addresses") as kernel:
-                links = await _listed(kernel.get_links)
-                presents = await _listed(kernel.get_addr)
+            with self._asking("read the addresses"):
+                links, addresses = self._line.links(), self._line.addresses()
         except SwitchError:
             self._is_stale = True
             raise
-        self._links = tuple(map(_link, links))
-        self._presents = tuple(map(_present, presents))
+        self._links, self._presents = tuple(map(_link, links)), tuple(map(_present, addresses))
 
     def _ours(self, address: str) -> tuple[Present, ...]:
         return tuple(p for p in self._presents if p.ours and p.address == address)
@@ -238,21 +211,18 @@ class NetlinkAddresses:
             self._is_stale = True
 
 
+async def _beside(work: Callable[[], Done]) -> Done:
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
 @contextmanager
 def _expecting(*codes: int) -> Iterator[None]:
     """Take these refusals of the kernel for an answer."""
     try:
         yield
-    except NetlinkError as error:
-        if error.code not in codes:
+    except OSError as error:
+        if error.errno not in codes:
             raise
-
-
-async def _listed(ask: Callable[[], Awaitable[AsyncIterable[_Message]]]) -> list[_Message]:
-    for _ in range(INTERRUPTED_MAX):
-        with suppress(NetlinkDumpInterrupted):
-            return [message async for message in await ask()]
-    raise OSError(errno.EINTR, "the list changes faster than it can be read")
 
 
 def _whole_seconds(valid_us: Duration) -> int:
@@ -261,31 +231,30 @@ def _whole_seconds(valid_us: Duration) -> int:
     return valid_s
 
 
-def _given(address: str, index: int, interface: str, valid_s: int) -> dict[str, Any]:
+def _given(address: str, index: int, interface: str, valid_s: int) -> SeenAddress:
     """Return what the kernel is told of an address of ours."""
-    given = {
-        "index": index,
-        "address": address,
-        "valid_lft": valid_s,
-        # Deprecated from the beginning, so that this machine's own connections never begin there.
-        "preferred_lft": 0,
-        "proto": PROTOCOL,
-    }
-    if is_six(address):
-        # It must work at once, and the guard keeps it to one node: nothing is to be detected.
-        return given | {"prefixlen": 128, "flags": NODAD}
-    return given | {"prefixlen": 32, "label": label_of(interface)}
+    six = is_six(address)
+    return SeenAddress(
+        index=index,
+        address=address,
+        prefix=128 if six else 32,
+        # One of IPv6 must work at once, and the guard keeps it to one node: nothing is detected.
+        flags=NODAD if six else 0,
+        label="" if six else label_of(interface),
+        protocol=PROTOCOL,
+        valid_s=valid_s,
+    )
 
 
-def _link(message: _Message) -> Link:
-    flags, name = message["flags"], str(message.get("IFLA_IFNAME"))
+def _link(seen: SeenLink) -> Link:
+    flags = seen.flags
     return Link(
-        index=message["index"],
-        name=name,
+        index=seen.index,
+        name=seen.name,
         carrier=bool(flags & IFF_UP) and bool(flags & IFF_LOWER_UP),
         answers_arp=bool(flags & IFF_UP)
         and not flags & (IFF_NOARP | IFF_LOOPBACK)
-        and not (_setting("all", "arp_ignore") or _setting(name, "arp_ignore")),
+        and not (_setting("all", "arp_ignore") or _setting(seen.name, "arp_ignore")),
     )
 
 
@@ -296,19 +265,13 @@ def _setting(interface: str, name: str) -> int:
         return 0
 
 
-def _present(message: _Message) -> Present:
-    local, end = message.get("IFA_LOCAL"), message.get("IFA_ADDRESS")  # of a peer, if both
-    lifetimes: Mapping[str, int] = message.get("IFA_CACHEINFO") or {}
-    present = Present(
-        index=message["index"],
-        address=str(ip_address(str(local or end))),
-        prefix=message["prefixlen"],
-    )
+def _present(seen: SeenAddress) -> Present:
+    present = Present(index=seen.index, address=seen.address, prefix=seen.prefix)
     ours = is_ours(
         present,
-        protocol=message.get("IFA_PROTO"),
-        label=message.get("IFA_LABEL") or "",
-        flags=message.get("IFA_FLAGS") or message["flags"],
-        ends_s=lifetimes.get("ifa_valid", FOR_EVER_S),
+        protocol=seen.protocol,
+        label=seen.label,
+        flags=seen.flags,
+        ends_s=seen.valid_s,
     )
     return replace(present, ours=ours)

@@ -10,7 +10,6 @@ from services.traffic_switcher.adapters.farewells import HaproxyFarewells
 from services.traffic_switcher.adapters.guard import NftGuard
 from services.traffic_switcher.adapters.haproxy import Files
 from services.traffic_switcher.adapters.newcomers import WireNewcomers
-from services.traffic_switcher.adapters.plain_loop import OnPlainLoop
 from services.traffic_switcher.adapters.ports import Machine
 from services.traffic_switcher.core.haproxy_file import Place, token_of
 from shared import libnftables
@@ -25,7 +24,7 @@ def this_machine(settings: Settings, environ: Mapping[str, str], clock: Clock) -
     place = Place(socket=socket, token=token_of(settings.key))
     return Machine(
         guard=lambda: NftGuard(libnftables.find(environ), cluster, clock),
-        addresses=OnPlainLoop(NetlinkAddresses(tuple(cluster.vips.values()))),
+        addresses=NetlinkAddresses(tuple(cluster.vips.values())),
         announcer=WireAnnouncer(vip.address for vip in cluster.vips.values()),
         newcomers=WireNewcomers(),
         farewells=HaproxyFarewells(cluster, socket, clock),

@@ -5,15 +5,13 @@ import os
 import re
 import signal
 import sys
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
 from services.traffic_switcher.adapters.addresses import NetlinkAddresses
-from services.traffic_switcher.adapters.plain_loop import OnPlainLoop
 from shared.clock import SystemClock
 from shared.cluster import VirtualIp
 from shared.errors import SwitchError
@@ -30,8 +28,8 @@ both = pytest.mark.parametrize("vip", [WEB, SIX], ids=["IPv4", "IPv6"])
 
 
 @asynccontextmanager
-async def opened(*vips: VirtualIp) -> AsyncIterator[OnPlainLoop]:
-    addresses = OnPlainLoop(NetlinkAddresses(vips or (WEB, SIX)))
+async def opened(*vips: VirtualIp) -> AsyncIterator[NetlinkAddresses]:
+    addresses = NetlinkAddresses(vips or (WEB, SIX))
     await addresses.open(lambda: None)
     try:
         yield addresses
@@ -46,7 +44,7 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
         await CLOCK.sleep(10 * MILLISECOND)
 
 
-def play(scene: Callable[[Host, OnPlainLoop], Awaitable[None]], *vips: VirtualIp) -> None:
+def play(scene: Callable[[Host, NetlinkAddresses], Awaitable[None]], *vips: VirtualIp) -> None:
     """Play a scene on one host that has eth0 in the VIPs' subnets."""
     with Hosts() as hosts:
         host = hosts.host("a")
@@ -61,7 +59,7 @@ def play(scene: Callable[[Host, OnPlainLoop], Awaitable[None]], *vips: VirtualIp
 
 @both
 def test_an_address_is_taken_refreshed_and_dropped(vip: VirtualIp) -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+    async def scene(host: Host, addresses: NetlinkAddresses) -> None:
         assert not (await addresses.places())[vip.address].ours
         for seconds in (30, 60):
             await addresses.take(vip.address, seconds * SECOND)
@@ -79,7 +77,7 @@ def test_an_address_is_taken_refreshed_and_dropped(vip: VirtualIp) -> None:
 
 @both
 def test_an_address_that_is_not_there_is_put_there_at_once(vip: VirtualIp) -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+    async def scene(host: Host, addresses: NetlinkAddresses) -> None:
         assert addresses.put(vip.address, "eth0", 4 * SECOND)
         put = shown(host, vip)
         assert "valid_lft 4sec" in put
@@ -95,7 +93,7 @@ def test_an_address_that_is_not_there_is_put_there_at_once(vip: VirtualIp) -> No
 
 @both
 def test_own_connections_never_begin_at_a_vip(vip: VirtualIp) -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+    async def scene(host: Host, addresses: NetlinkAddresses) -> None:
         await addresses.take(vip.address, 60 * SECOND)
         beside = vip.address.replace("200", "201")
         assert f"src {NODE[vip is SIX].split('/')[0]} " in host.ip(f"route get {beside}")
@@ -119,9 +117,9 @@ def test_an_address_ends_by_itself_while_its_owner_is_stopped(vip: VirtualIp) ->
 
 
 def test_what_others_do_to_links_and_addresses_is_heard_at_once() -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+    async def scene(host: Host, addresses: NetlinkAddresses) -> None:
         heard = asyncio.Event()
-        watcher = OnPlainLoop(NetlinkAddresses([WEB]))
+        watcher = NetlinkAddresses([WEB])
         await watcher.open(heard.set)
         try:
             await addresses.take(WEB.address, 60 * SECOND)
@@ -143,7 +141,7 @@ def test_what_others_do_to_links_and_addresses_is_heard_at_once() -> None:
 
 @both
 def test_an_interface_under_another_name_is_the_same_place(vip: VirtualIp) -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+    async def scene(host: Host, addresses: NetlinkAddresses) -> None:
         await addresses.take(vip.address, 60 * SECOND)
         for words in ("down", "name wan7", "up"):
             host.ip(f"link set {'wan7' if words == 'up' else 'eth0'} {words}")
@@ -217,7 +215,7 @@ def test_a_lost_carrier_is_said_in_words() -> None:
 
 @both
 def test_a_strangers_address_is_not_touched(vip: VirtualIp) -> None:
-    async def scene(host: Host, addresses: OnPlainLoop) -> None:
+    async def scene(host: Host, addresses: NetlinkAddresses) -> None:
         given = f"{vip.address}/{32 if vip is WEB else 128}"
         host.ip(f"address add {given} dev eth0")
         place = (await addresses.places())[vip.address]
@@ -235,7 +233,7 @@ def test_a_strangers_address_is_not_touched(vip: VirtualIp) -> None:
 def test_the_nodes_own_address_is_no_place_for_a_vip() -> None:
     own = VirtualIp(name="own", address="10.1.0.1", prefix=24, home="a")
 
-    async def scene(_: Host, addresses: OnPlainLoop) -> None:
+    async def scene(_: Host, addresses: NetlinkAddresses) -> None:
         assert "already" in (await addresses.places())[own.address].unfit
 
     play(scene, own)
@@ -248,29 +246,6 @@ def test_a_process_that_may_not_change_addresses_says_what_it_needs() -> None:
         bare = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
         said = host.command(*bare, sys.executable, "-m", __name__)
         assert said.count("CAP_NET_ADMIN") == 2  # the place is unfit, and so says a try
-
-
-def test_a_machine_that_was_too_starved_to_answer_is_asked_again() -> None:
-    async def starved() -> str:
-        addresses = NetlinkAddresses((WEB,))
-        # The loop stands still between the first question and its answer.
-        asyncio.get_running_loop().call_soon(threading.Event().wait, 1.1)
-        await addresses.open(lambda: None)
-        try:
-            return (await addresses.places())[WEB.address].unfit
-        finally:
-            await addresses.close()
-
-    with Hosts() as hosts:
-        host = hosts.host("a")
-        hosts.wire(host, "eth0", "lan", *NODE)
-        assert host.within(lambda: plainly(starved())) == ""
-
-
-def plainly(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run what knows no other loop than asyncio's own."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(coroutine)
 
 
 def test_another_network_that_would_answer_for_a_vip_is_said() -> None:
@@ -301,7 +276,7 @@ def shown(host: Host, vip: VirtualIp) -> str:
     return host.ip(f"address show dev eth0 to {vip.address}")
 
 
-async def carrier(addresses: OnPlainLoop, vip: VirtualIp) -> bool:
+async def carrier(addresses: NetlinkAddresses, vip: VirtualIp) -> bool:
     return (await addresses.places())[vip.address].carrier
 
 
