@@ -63,17 +63,24 @@ def start(cluster: Cluster, arbiter: str, past: Past, now: Instant) -> tuple[Sta
     )
     over = _over(past)
     records = {(each.service, each.node): _without(each, over) for each in plan.records}
+    wanted = original(cluster)
     instances = {
         service: {
-            node: _instance(cluster, plan, (service, node), records.get((service, node)), now)
-            for node in cluster.nodes
+            node: _instance(
+                cluster,
+                (service, node),
+                (rule, wanted[service][node]),
+                records.get((service, node)),
+                now,
+            )
+            for node, rule in of_service.items()
         }
-        for service in cluster.services
+        for service, of_service in rules.items()
     }
     state = State(
         cluster=cluster,
         arbiter=arbiter,
-        original=original(cluster),
+        original=wanted,
         instances=instances,
         members={name: _member(name, plan, over, now) for name in cluster.members},
         plan=plan,
@@ -176,15 +183,20 @@ def _member(name: str, plan: Plan, over: frozenset[str], now: Instant) -> Member
 
 
 def _instance(
-    cluster: Cluster, plan: Plan, target: Target, record: Record | None, now: Instant
+    cluster: Cluster,
+    target: Target,
+    rules: tuple[Rule, Rule],
+    record: Record | None,
+    now: Instant,
 ) -> Instance:
+    """Return an instance by its rule in force, and its original one."""
     service, node = target
-    rule = plan.services[service][node]
-    state = _state_of(cluster, service, node, rule)
+    rule, full = rules
+    state = _state_of(cluster.services[service].mode, rule, full)
     instance = Instance(service=service, node=node, state=state, since=now)
     if state is InstanceState.RAMPING:
-        full = original(cluster)[service][node].weight
-        step = max(k for k in range(RAMP_STEPS) if k == 0 or ramp_weight(full, k) <= rule.weight)
+        steps = (k for k in range(RAMP_STEPS) if ramp_weight(full.weight, k) <= rule.weight)
+        step = max(steps, default=0)
         instance = replace(instance, step=step, step_at=now)
     if state is InstanceState.DRAINING:
         after = InstanceState.OUT if record and record.incident else InstanceState.HOME
@@ -202,7 +214,7 @@ def _instance(
     )
 
 
-def _state_of(cluster: Cluster, service: str, node: str, rule: Rule) -> InstanceState:
+def _state_of(mode: Mode, rule: Rule, full: Rule) -> InstanceState:
     match rule.admission:
         case Admission.DRAINING:
             return InstanceState.DRAINING
@@ -211,8 +223,7 @@ def _state_of(cluster: Cluster, service: str, node: str, rule: Rule) -> Instance
         case Admission.STANDBY:
             return InstanceState.HOME
         case Admission.SERVING:
-            full = original(cluster)[service][node].weight
-            ramping = cluster.services[service].mode is Mode.BALANCE and rule.weight < full
+            ramping = mode is Mode.BALANCE and rule.weight < full.weight
             return InstanceState.RAMPING if ramping else InstanceState.HOME
 
 

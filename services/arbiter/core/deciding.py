@@ -11,7 +11,7 @@ from services.arbiter.core.losing import absent, released, turned
 from services.arbiter.core.people import asked, expired, postponed
 from services.arbiter.core.plans import receives
 from services.arbiter.core.progress import based, closable, closed, progressed, sent
-from services.arbiter.core.returning import attended
+from services.arbiter.core.returning import attended, is_calm
 from services.arbiter.core.situation import situation
 from services.arbiter.core.state import (
     BOOTS_MAX,
@@ -297,6 +297,10 @@ def _tick(state: State, tick: Tick, now: Instant) -> tuple[State, Actions]:
 
 def _settled(state: State, now: Instant) -> tuple[State, Actions]:
     state, actions = expired(state, now)
+    # All at once: each by itself would cost the square of the instances when an arbiter begins.
+    calm = {each for each in state.attention if is_calm(state, state.instance(each), now)}
+    if calm:
+        state = replace(state, attention=state.attention - calm)
     for target in sorted(state.attention):
         state, more = attended(state, state.instance(target), now)
         actions = (*actions, *more)

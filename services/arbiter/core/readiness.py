@@ -1,6 +1,7 @@
 """Which failures the cluster could take now, service by service and node by node."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 from services.arbiter.core.evidence import identity, judge
 from services.arbiter.core.failing import overridden
@@ -25,6 +26,14 @@ class Taker:
     identity: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """All that could take over from instances of one identity, one of these among them."""
+
+    takers: tuple[Taker, ...]
+    capacity: int  # of their nodes
+
+
 def readiness(state: State, now: Instant) -> Readiness:
     """Say for every node that serves something whether the others can take it, and why."""
     takeovers: list[Takeover] = []
@@ -33,22 +42,30 @@ def readiness(state: State, now: Instant) -> Readiness:
             Taker(node=node, unfit=_unfit(state, each, now), identity=identity(each))
             for node, each in of_service.items()
         ]
-        fit = [each for each in candidates if not each.unfit]
+        pools = _pools(state, candidates)
         rate = rate_per_s(state, service)
         for lost in candidates:
             if state.plan.services[service][lost.node].admission is Admission.SERVING:
-                takers = [each for each in fit if each is not lost and _matches(each, lost)]
-                takeovers.append(
-                    _takeover(state, service, lost, takers, rate)
-                    if takers
-                    else _nobody(service, lost, candidates)
-                )
+                takeover = _takeover(state, service, lost, pools[lost.identity], rate)
+                takeovers.append(takeover or _nobody(service, lost, candidates))
     vips = tuple(vip_takeover(state, vip, now) for vip in sorted(state.plan.vips))
     return Readiness(
         ready=all(each.ready for each in takeovers) and all(each.ready for each in vips),
         takeovers=tuple(takeovers),
         vips=vips,
     )
+
+
+def _pools(state: State, candidates: list[Taker]) -> dict[str | None, Pool]:
+    """Return who is fit and matches, by identity: most instances have the same."""
+    fit = [each for each in candidates if not each.unfit]
+    pools = {}
+    for lost in candidates:
+        if lost.identity not in pools:
+            takers = tuple(each for each in fit if _matches(each, lost))
+            capacity = sum(state.cluster.nodes[each.node].capacity for each in takers)
+            pools[lost.identity] = Pool(takers=takers, capacity=capacity)
+    return pools
 
 
 def _matches(taker: Taker, lost: Taker) -> bool:
@@ -72,13 +89,18 @@ def _difference(taker: Taker, lost: Taker) -> str:
 
 
 def _takeover(
-    state: State, service: str, lost: Taker, takers: list[Taker], rate: float | None
-) -> Takeover:
-    if state.cluster.services[service].mode is Mode.MIRROR:
-        takers = takers[:1]
-    load = _load_percent(state, service, takers, rate)
-    few = [each.node for each in takers[:REASONS_MAX]]
-    names = " and ".join(few) + (" and others" if len(takers) > REASONS_MAX else "")
+    state: State, service: str, lost: Taker, pool: Pool, rate: float | None
+) -> Takeover | None:
+    """Return what follows from one instance's loss; None where nobody is left."""
+    is_mirror = state.cluster.services[service].mode is Mode.MIRROR
+    others = (each.node for each in pool.takers if each is not lost)
+    few = list(islice(others, 1 if is_mirror else REASONS_MAX + 1))
+    if not few:
+        return None
+    own = 0 if lost.unfit else state.cluster.nodes[lost.node].capacity
+    capacity = state.cluster.nodes[few[0]].capacity if is_mirror else pool.capacity - own
+    load = _load_percent(state, service, capacity, rate)
+    names = " and ".join(few[:REASONS_MAX]) + (" and others" if len(few) > REASONS_MAX else "")
     if load is None:
         reason = f"{names} matches and is healthy; no limit is configured, so its load is not known"
     else:
@@ -86,7 +108,7 @@ def _takeover(
     return Takeover(
         service=service,
         node=lost.node,
-        to=tuple(few),
+        to=tuple(few[:REASONS_MAX]),
         ready=load is None or load <= WHOLE_PERCENT,
         reason=reason,
         load_percent=load,
@@ -105,14 +127,11 @@ def _unfit(state: State, instance: Instance, now: Instant) -> str:
     return "its identity is not known yet" if needs and identity(instance) is None else ""
 
 
-def _load_percent(
-    state: State, service: str, takers: list[Taker], rate: float | None
-) -> int | None:
+def _load_percent(state: State, service: str, capacity: int, rate: float | None) -> int | None:
     """Return the takers' load after it, by measured requests and configured limits."""
     limit = state.cluster.services[service].limit_per_s
     if limit is None or rate is None:
         return None
-    capacity = sum(state.cluster.nodes[each.node].capacity for each in takers)
     return round(WHOLE_PERCENT * rate / (limit * capacity / WHOLE_PERCENT))
 
 

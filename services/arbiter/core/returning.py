@@ -65,6 +65,14 @@ def attended(state: State, instance: Instance, now: Instant) -> tuple[State, Act
             return _ramping(state, instance, now)
 
 
+def is_calm(state: State, instance: Instance, now: Instant) -> bool:
+    """Whether no tick need look at an instance again before something new is heard of it."""
+    if instance.state is not InstanceState.HOME or instance.incident is not None:
+        return False
+    is_lost = state.members[instance.node].state in LOST_STATES
+    return not (is_lost or judge(state, instance, now).bad or _displaced(state, instance))
+
+
 def _watched(state: State, instance: Instance, now: Instant) -> tuple[State, Actions]:
     judgement = judge(state, instance, now)
     if judgement.verdict is Verdict.UNHEALTHY:
@@ -78,14 +86,11 @@ def _watched(state: State, instance: Instance, now: Instant) -> tuple[State, Act
         if (instance.state, instance.reason) == (InstanceState.SUSPECT, reason):
             return state, ()
         return standing_as(state, instance, InstanceState.SUSPECT, reason, now)
-    displaced = _displaced(state, instance)
-    if judgement.verdict is Verdict.HEALTHY and displaced:
+    if judgement.verdict is Verdict.HEALTHY and _displaced(state, instance):
         reason = "healthy again; another serves in its place"
         return standing_as(state, instance, InstanceState.OUT, reason, now)
     if instance.state is not InstanceState.HOME and judgement.verdict is Verdict.HEALTHY:
         return standing_as(state, instance, InstanceState.HOME, "healthy again", now)
-    if instance.state is InstanceState.HOME and instance.incident is None and not displaced:
-        return replace(state, attention=state.attention - {instance.target}), ()
     return state, ()
 
 
