@@ -20,7 +20,7 @@ from shared.bus import Bus, Received
 from shared.cluster import Cluster
 from shared.errors import BusError
 from shared.ground import Ground
-from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.instant import SECOND, Duration, Instant
 from shared.messages.facts import (
     IncidentClosed,
     IncidentOpened,
@@ -32,7 +32,7 @@ from shared.messages.facts import (
     Situation,
     VipChanged,
 )
-from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.health import Evidence, Picture, Presence
 from shared.messages.leases import ClaimSeen, Held
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.table import BY_MESSAGE, Message
@@ -50,7 +50,7 @@ from shared.telemetry import ROOT_KEY, Telemetry
 from shared.trace import SpanKind
 
 HEARD: tuple[type[Message], ...] = (
-    Heartbeat,
+    Presence,  # not every beat: nobody is judged here
     Evidence,
     Picture,
     Failover,
@@ -75,10 +75,10 @@ HEARD: tuple[type[Message], ...] = (
     VipChanged,
 )
 
-# Two seconds of a hundred nodes' beats. What does not fit is dropped and counted: every full
+# A hundred nodes say less in five seconds. What does not fit is dropped and counted: every full
 # picture is said again within a second, and the stream keeps the events.
 QUEUE_MAX = 4_096
-TICK_US: Duration = 250 * MILLISECOND  # how soon a bus that came back is noticed
+TICK_US: Duration = SECOND  # how soon a bus that went or came back is noticed
 PAST_INCIDENTS = 400  # each incident is said at least thrice
 PAST_EVENTS = 1_000
 PAST_BATCH = 50  # messages held at once: a plan of a hundred nodes is 0.1 MB
@@ -151,11 +151,12 @@ class Console:
     async def run(self) -> None:
         """Take in one happening after another until told to stop."""
         ticking = asyncio.create_task(self._tick())
+        ending = asyncio.create_task(self._end())
         try:
-            while not self._stopping.is_set():  # a tick comes soon enough to notice
+            while not self._stopping.is_set():
                 await self._take(await self._queue.get())
         finally:
-            for task in (ticking, self._reading):
+            for task in (ticking, ending, self._reading):
                 if task is not None:
                     task.cancel()
             await self._wake()
@@ -224,9 +225,16 @@ class Console:
         async with self._news:
             self._news.notify_all()
 
+    async def _end(self) -> None:
+        await self._stopping.wait()
+        await self._queue.put(self._now_tick())
+
+    def _now_tick(self) -> Tick:
+        return Tick(bus=self._bus is not None and self._bus.connected)
+
     async def _tick(self) -> None:
         while True:
-            await self._queue.put(Tick(bus=self._bus is not None and self._bus.connected))
+            await self._queue.put(self._now_tick())
             if self._dropped:
                 self._log.warning("dropped", messages=self._dropped, because="the queue was full")
                 self._dropped = 0

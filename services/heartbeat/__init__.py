@@ -2,5 +2,6 @@
 
 Runs on every node and on the witness. Hears: the peers' beats, directly by UDP. Says:
 `heartbeat.<node>` on the bus and an authenticated datagram to every peer, each
-`heartbeat.every`. It judges nobody: silence is what the arbiter makes of it.
+`heartbeat.every`, and `presence.<node>` once a second. It judges nobody: silence is what the
+arbiter makes of it.
 """

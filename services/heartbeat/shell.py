@@ -29,6 +29,7 @@ from shared.health import Check
 from shared.instant import MILLISECOND, SECOND, Instant
 from shared.log import Log
 from shared.measures import Measure
+from shared.messages.health import Heartbeat
 from shared.telemetry import Telemetry
 
 
@@ -107,9 +108,10 @@ class Shell:
 
     async def _perform(self, action: Action) -> None:
         match action:
-            case Say(heartbeat):
+            case Say(message):
                 if self._bus is not None:
-                    self._said += await self._bus.publish(heartbeat)
+                    is_said = await self._bus.publish(message)
+                    self._said += is_said and isinstance(message, Heartbeat)
             case Send(datagram):
                 self._udp.send(datagram)
             case Wake(at):

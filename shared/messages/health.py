@@ -57,6 +57,13 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A member's newest beat, once a second: for who shows who is there, and judges nobody."""
+
+    beat: Heartbeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What one observer knows about one instance; ages are counted back from the sending."""
 

@@ -21,7 +21,7 @@ from shared.messages.facts import (
     Situation,
     VipChanged,
 )
-from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.health import Evidence, Heartbeat, Picture, Presence
 from shared.messages.leases import ClaimSeen, Grant, Held, LeaseBeat
 from shared.messages.operator import OperatorAnswer, OperatorRequest
 from shared.messages.traffic import (
@@ -66,6 +66,7 @@ Message: TypeAlias = (
     | Held
     | ClaimSeen
     | VipChanged
+    | Presence
 )
 
 
@@ -140,6 +141,7 @@ TABLE: tuple[Row, ...] = (
     Row(Held, "vip.held.v1", "held.{node}", kept=True, said_by="traffic_switcher"),
     Row(ClaimSeen, "vip.claim.v1", "claim.{node}", kept=True, said_by="traffic_switcher"),
     Row(VipChanged, "vip.changed.v1", "vip.{vip}", kept=True, said_by="arbiter"),
+    Row(Presence, "presence.v1", "presence.{beat.node}", kept=False, said_by="heartbeat"),
 )
 
 BY_MESSAGE: dict[type[Message], Row] = {row.message: row for row in TABLE}

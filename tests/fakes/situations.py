@@ -35,7 +35,7 @@ from shared.messages.facts import (
     VipState,
     VipTakeover,
 )
-from shared.messages.health import Evidence, Grade, Heartbeat, Sign, Verdict
+from shared.messages.health import Evidence, Grade, Heartbeat, Presence, Sign, Verdict
 from shared.messages.traffic import (
     InstanceLoad,
     Measured,
@@ -315,13 +315,16 @@ def measured(
     )
 
 
-def heartbeat(member: str, *, configuration: str = CONFIGURATION) -> Heartbeat:
-    return Heartbeat(
-        node=member,
-        boot_id="00",
-        sequence=1,
-        configuration=configuration,
-        hears_us={"node-a": 11 * MILLISECOND},
+def heartbeat(member: str, *, configuration: str = CONFIGURATION) -> Presence:
+    """Return what a heartbeat says every second."""
+    return Presence(
+        beat=Heartbeat(
+            node=member,
+            boot_id="00",
+            sequence=1,
+            configuration=configuration,
+            hears_us={"node-a": 11 * MILLISECOND},
+        )
     )
 
 

@@ -229,8 +229,8 @@ class Heart(Process):
     def _obey(self, actions: tuple[beats.Action, ...]) -> None:
         for action in actions:
             match action:
-                case beats.Say(heartbeat):
-                    self.world.broker.publish(self, heartbeat)
+                case beats.Say(message):
+                    self.world.broker.publish(self, message)
                 case beats.Send(datagram):
                     self._send(datagram)
                 case beats.Wake(at):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,6 +15,7 @@ from shared.kernel_words import words_of
 
 CONNECTIONS_MAX = 128  # four times the followers: descriptors are finite
 FIRST_REQUEST_WITHIN_S = 10.0  # a connection that asks nothing is let go
+DATE_EVERY_S = 1.0
 STOP_WITHIN_S = 1  # open answers may finish; followers are told to go
 
 
@@ -33,7 +34,18 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the runtime."""
+    """A server that leaves signals to the runtime, and the processor alone while nobody asks."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn would look ten times a second whether it has come."""
+        while not self._stopping.is_set():
+            await self.on_tick(0)  # it brings the answers' `Date` up to date
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), DATE_EVERY_S)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,8 +81,4 @@ async def serve(
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=listeners))
-    await stopping.wait()
-    server.should_exit = True
-    await serving
+    await _Server(config, stopping).serve(sockets=listeners)

@@ -41,7 +41,7 @@ from shared.messages.facts import (
     IncidentUpdated,
     Situation,
 )
-from shared.messages.health import Evidence, Heartbeat, Picture
+from shared.messages.health import Evidence, Picture, Presence
 from shared.messages.leases import ClaimSeen, Held, Holding
 from shared.messages.table import Message
 from shared.messages.traffic import Applied, Drift, Measured, Stage
@@ -142,7 +142,7 @@ def _hear(state: State, heard: Heard, now: Instant) -> State:
     match heard.message:
         case Situation() as situation:
             return _situation(state, situation, now)
-        case Heartbeat() as beat if beat.node in state.cluster.members:
+        case Presence(beat=beat) if beat.node in state.cluster.members:
             known = {**state.heartbeats, beat.node: Known(value=beat, at=now)}
             return replace(state, heartbeats=known)
         case Picture(evidence=evidence):

@@ -11,6 +11,7 @@ followed by another never counts again. The window of echoes makes this hold for
 only the last few such boots are remembered: a recording of an older one has no fresh echo.
 Rule 4: after a pause of our own, what lay in the socket is dated back to before the pause, since
 it may be as old as that. Otherwise a beat that waited for ours to be read counts from when it came.
+Rule 5: who only shows who is there hears of us once a second, beside every so many-th beat.
 
     a peer:  SILENT --authentic beat--> CLAIMED --it echoes our boot--> HEARD
                 ^                          |  ^                           |
@@ -29,8 +30,8 @@ from services.heartbeat.core.datagram import ECHOES_MAX, Datagram, Echo, Rejecti
 from shared.cluster import Cluster
 from shared.company import companions
 from shared.frozen import replace
-from shared.instant import MILLISECOND, Duration, Instant
-from shared.messages.health import Heartbeat
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
+from shared.messages.health import Heartbeat, Presence
 
 CLAIMS_MAX = ECHOES_MAX - 1  # boots that may claim to follow at a time; real is one
 SUPERSEDED_MAX = 8  # more restarts than can happen while an echo is fresh
@@ -99,9 +100,9 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Publish a beat on the bus."""
+    """Publish a beat on the bus, or that there are beats."""
 
-    heartbeat: Heartbeat
+    message: Heartbeat | Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,10 @@ def _beat(state: State, now: Instant) -> tuple[State, tuple[Action, ...]]:
         late_us=late_us,
     )
     sends = (Send(_datagram(state, name, peer)) for name, peer in state.peers.items())
-    return state, (*sends, Say(heartbeat), Wake(beat_at))
+    says = [Say(heartbeat)]
+    if state.sequence % max(SECOND // state.every_us, 1) == 0:
+        says.append(Say(Presence(beat=heartbeat)))
+    return state, (*sends, *says, Wake(beat_at))
 
 
 def _datagram(state: State, name: str, peer: Peer) -> Datagram:

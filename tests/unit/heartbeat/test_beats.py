@@ -22,7 +22,7 @@ from services.heartbeat.core.datagram import Datagram, Echo, Rejection
 from shared.cluster import Cluster, FailbackMode, HeartbeatSettings, Node, Policy
 from shared.company import companions
 from shared.instant import MILLISECOND, SECOND
-from shared.messages.health import Heartbeat
+from shared.messages.health import Heartbeat, Presence
 
 EVERY = 50 * MILLISECOND
 OURS, THEIRS, LATER, OLD = "aa" * 8, "bb" * 8, "cc" * 8, "dd" * 8
@@ -63,8 +63,11 @@ class Member:
     def beat(self, late_us: int = 0) -> Heartbeat:
         self.now = max(self.now, self.state.beat_at)
         self.on(Woke(), late_us)
-        (beat,) = (action.heartbeat for action in self.done if isinstance(action, Say))
+        (beat,) = (said for said in self.says() if isinstance(said, Heartbeat))
         return beat
+
+    def says(self) -> list[Heartbeat | Presence]:
+        return [action.message for action in self.done if isinstance(action, Say)]
 
     def hear(
         self, boot_id: str, sequence: int, *echoes: Echo, after_us: int = 1_000
@@ -235,6 +238,17 @@ def test_beats_that_are_not_for_us_are_counted_by_kind() -> None:
     member.on(Ignored(Rejection.FORGED))
     assert member.beat().rejected == {"own": 1, "stranger": 1, "misdirected": 1, "forged": 2}
     assert all(peer.heard_at is None for peer in member.state.peers.values())
+
+
+def test_once_a_second_a_beat_is_said_to_who_judges_nobody() -> None:
+    member = Member()
+    for _ in range(3):
+        newest = [member.beat() for _ in range(SECOND // EVERY)][-1]
+        assert member.says() == [newest, Presence(beat=newest)]
+        member.beat()
+        assert len(member.says()) == 1
+        for _ in range(SECOND // EVERY - 1):
+            member.beat()
 
 
 def test_a_beat_counts_from_when_it_came_not_from_when_it_was_read() -> None:
