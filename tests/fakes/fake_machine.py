@@ -165,6 +165,9 @@ class FakeBalancerWatch:
         changed("")
         await asyncio.Event().wait()
 
+    def turn(self) -> None:
+        """Do nothing."""
+
     def say(self, why: str) -> None:
         """Let it serve nobody for this reason; "" lets it serve."""
         assert self._changed is not None

@@ -18,9 +18,10 @@ ticks. So it ends at or before its time if x - c <= PERMIT_US.
    (one tick of the kernel, 10 ms) is on top of that.
 """
 
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from services.traffic_switcher.adapters.nft_line import NftLine
 from services.traffic_switcher.adapters.ports import PERMIT_US
@@ -37,6 +38,8 @@ NETWORKS = Path("/proc/net")
 RENEWALS_MAX = 3  # of one lease, each because the one before took too long
 # An interface that came or went needs the guard of packet sockets only when somebody wakes there.
 EGRESS_EVERY_US: Duration = SECOND
+# By name and number: one that went and came back under its name has lost its hook.
+Interfaces: TypeAlias = tuple[tuple[str, int], ...]
 NEVER = -1  # no generation of rules has this number
 
 
@@ -137,6 +140,7 @@ class NftGuard:
         if generation != self._checked:
             self._check()
             self._checked = generation
+            self._egress.is_doubtful = True
         self._look_at_egress()
         return self._line.leases(self._guarded.vips)
 
@@ -162,6 +166,7 @@ class NftGuard:
             self._commit(renewal)
         except AbsentError:
             self._check()
+            self._egress.is_doubtful = True
             self._egress.follow()
             return False
         self._draining -= ended
@@ -218,8 +223,9 @@ class Egress:
         self._kernel = kernel
         self._guarded = guarded
         self._named = {vip.address: vip.interface for vip in cluster.vips.values()}
-        self._interfaces: tuple[str, ...] = ()
+        self._interfaces: Interfaces = ()
         self._structure = ""
+        self.is_doubtful = True  # somebody has changed some rules since it was looked at
         self.lacks = ""
 
     @property
@@ -231,7 +237,8 @@ class Egress:
         """Make it anew, closed."""
         self._interfaces, self._structure, self.lacks = self._wanted(), "", ""
         try:
-            self._kernel.run(nft_words.watch_egress(self._guarded, self._interfaces))
+            names = [name for name, _ in self._interfaces]
+            self._kernel.run(nft_words.watch_egress(self._guarded, names))
             if self._interfaces:
                 self._structure = _structure(self._kernel, "netdev")
         except SwitchError as error:
@@ -239,7 +246,8 @@ class Egress:
 
     def follow(self) -> None:
         """Make it anew if it is not as it was made, or interfaces have come or gone."""
-        if self._wanted() != self._interfaces or self._found() != self._structure:
+        is_doubtful, self.is_doubtful = self.is_doubtful, False
+        if self._wanted() != self._interfaces or (is_doubtful and self._found() != self._structure):
             self.stand()
 
     def _found(self) -> str:
@@ -248,15 +256,15 @@ class Egress:
         except SwitchError:
             return ""
 
-    def _wanted(self) -> tuple[str, ...]:
+    def _wanted(self) -> Interfaces:
         """Return the interfaces of the VIPs, as far as they are there."""
         networks = _networks()
         found = {
             named or connected.interface_of(address, networks)
             for address, named in self._named.items()
         }
-        there = connected.interfaces(_read("dev"))
-        return tuple(sorted(each for each in found if each in there))
+        there = {name: index for index, name in socket.if_nameindex()}
+        return tuple(sorted((each, there[each]) for each in found if each in there))
 
 
 def _structure(kernel: Kernel, family: str) -> str:

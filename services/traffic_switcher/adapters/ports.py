@@ -142,6 +142,9 @@ class BalancerWatch(Protocol):
     async def run(self, changed: Callable[[str], None]) -> None:
         """Call back with why it serves nobody ("dead: ...", "hung: ..."), or "" when it does."""
 
+    def turn(self) -> None:
+        """Do what can be done without waiting, as this process is awake: best with every beat."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

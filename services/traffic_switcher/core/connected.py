@@ -25,11 +25,6 @@ def networks(route: str, ipv6_route: str) -> tuple[Network, ...]:
     return (*_ipv4(route), *_ipv6(ipv6_route))
 
 
-def interfaces(device: str) -> frozenset[str]:
-    """Read the names of all interfaces from the text of /proc/net/dev."""
-    return frozenset(line.split(":")[0].strip() for line in device.splitlines()[2:])
-
-
 def interface_of(address: str, among: Sequence[Network]) -> str | None:
     """Return the interface of the narrowest network that an address lies in."""
     wanted = ip_address(address)

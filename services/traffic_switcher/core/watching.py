@@ -1,6 +1,6 @@
 """Whether the load balancer serves: judged from how it answers, and how soon, to what is asked.
 
-    asked every 80 ms over one connection that stays open
+    asked with every beat, or every 80 ms, over one connection that stays open
 
     ANSWERED ---- closed, and then refused or absent -------------------------> DEAD
         |    ---- closed again and again without an answer -------------------> DEAD
@@ -25,7 +25,10 @@ from typing import TypeAlias, assert_never
 
 from shared.instant import MILLISECOND, SECOND, Duration, milliseconds
 
-ASK_EVERY_US: Duration = 80 * MILLISECOND
+ASK_EVERY_US: Duration = 80 * MILLISECOND  # at the latest
+ASK_AGAIN_US: Duration = (
+    40 * MILLISECOND
+)  # after an answer, at the soonest: beats may be more often
 ASK_DEAD_EVERY_US: Duration = 10 * MILLISECOND  # refused at once, which costs nothing
 TIMEOUT_SHORTEST_US: Duration = 50 * MILLISECOND
 TIMEOUT_LONGEST_US: Duration = 200 * MILLISECOND

@@ -79,7 +79,7 @@ from services.traffic_switcher.shell.spans import record
 from shared.bus import Received
 from shared.cluster import Service
 from shared.errors import MachineError, StateError, SwitchError
-from shared.instant import MILLISECOND, SECOND, Duration
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.leases import Grant
 from shared.messages.table import Message
 from shared.messages.traffic import Plan
@@ -90,6 +90,9 @@ WAITING_MAX = 1_000
 # A leaving node has closed its guard by then; this is for the words and the addresses.
 LEAVE_WITHIN_US: Duration = 300 * MILLISECOND
 BEING_STOPPED = "this switcher is being stopped"
+# uvloop counts whole milliseconds, rounded, from when its turn began. Whoever is woken too early
+# finds nothing to do, and again, until it is time.
+ALARM_EARLY_US: Duration = 1_500
 Gentle: TypeAlias = HandOver | Keep | Announce | HoldBack | PassOn | LetGo
 
 
@@ -141,6 +144,8 @@ class LeaseKeeper:
         self._queue: asyncio.Queue[Event | _Failed] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: Instant | None = None
         self._story = LeaseStory(base.log)
         self._state = self._begin(persisted)
         self._counts = LeaseCounts()
@@ -165,6 +170,8 @@ class LeaseKeeper:
                 await self._turn()
             await self._leave()
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -175,15 +182,27 @@ class LeaseKeeper:
     # -- events --------------------------------------------------------------------------
 
     async def _turn(self) -> None:
-        """Wait for an event, or until something is due."""
-        wait_us = max(deadline(self._state) - self._base.clock.now(), 0)
-        event: Event | _Failed = Tick()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_us / SECOND):
-                event = await self._queue.get()
+        """Wait for an event; time is one, when something is due."""
+        self._set_alarm()
+        event = await self._queue.get()
         if isinstance(event, _Failed):
             raise event.error
         await self._feed(event)
+
+    def _set_alarm(self) -> None:
+        due_at = deadline(self._state)
+        if due_at == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        wait_us = max(due_at - self._base.clock.now(), 0)
+        self._alarm_at = due_at
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later((wait_us + ALARM_EARLY_US) / SECOND, self._rung)
+
+    def _rung(self) -> None:
+        self._alarm_at = None
+        self._put(Tick())
 
     async def _feed(self, event: Event) -> None:
         """Let an event happen, and what follows from it at once, in order."""
@@ -198,6 +217,7 @@ class LeaseKeeper:
                 if followed is not None:
                     waiting.append(followed)
         self._machine.farewells.bid(self._addresses[name] for name in draining(self._state))
+        self._machine.balancer.turn()
 
     def _hear(self, received: Received) -> None:
         if not isinstance(received.message, Grant):

@@ -22,6 +22,7 @@ from tests.integration.traffic_switcher.stage import CLOCK, PROGRAMS, Scenery, s
 
 # What is promised is in the scenarios' benchmarks; a busy machine starves the watch too.
 AT_ONCE_US: Duration = 5 * SECOND
+with_turns_and_without = pytest.mark.parametrize("turns", [True, False])
 every_program = pytest.mark.parametrize("program", PROGRAMS)
 
 
@@ -45,21 +46,32 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(program: str) -> AsyncIterator[Watched]:
+async def watched(program: str, *, turns: bool) -> AsyncIterator[Watched]:
     async with stage(program) as scenery:
         made = Watched(scenery)
         watch = HaproxyWatch(Files.within(scenery.directory).alive, CLOCK)
         task = asyncio.ensure_future(watch.run(lambda why: made.said.append((CLOCK.now(), why))))
+        turning = asyncio.ensure_future(take_turns(watch) if turns else asyncio.sleep(0))
         try:
             yield made
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            turning.cancel()
+            await asyncio.gather(task, turning, return_exceptions=True)
 
 
-def play(program: str, scene: Callable[[Watched], Awaitable[None]]) -> None:
+async def take_turns(watch: HaproxyWatch) -> None:
+    """Be awake often, as a switcher is for its beats and their answers."""
+    while True:
+        watch.turn()
+        await CLOCK.sleep(5 * MILLISECOND)
+
+
+def play(
+    program: str, scene: Callable[[Watched], Awaitable[None]], *, turns: bool = False
+) -> None:
     async def run() -> None:
-        async with watched(program) as made:
+        async with watched(program, turns=turns) as made:
             await made.says("not started: ")
             await made.scenery.begin()
             await made.says("not started: ", "")
@@ -69,8 +81,9 @@ def play(program: str, scene: Callable[[Watched], Awaitable[None]]) -> None:
         runner.run(run())
 
 
+@with_turns_and_without
 @every_program
-def test_a_killed_worker_is_dead_at_once(program: str) -> None:
+def test_a_killed_worker_is_dead_at_once(program: str, *, turns: bool) -> None:
     async def scene(made: Watched) -> None:
         worker = made.scenery.haproxy.worker
         killed_at = CLOCK.now()
@@ -81,7 +94,7 @@ def test_a_killed_worker_is_dead_at_once(program: str) -> None:
         await asyncio.to_thread(made.scenery.haproxy.start)
         await made.says("not started: ", "", "dead: ", "")
 
-    play(program, scene)
+    play(program, scene, turns=turns)
 
 
 @every_program

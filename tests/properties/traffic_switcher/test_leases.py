@@ -10,8 +10,8 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from services.traffic_switcher.core.leases.actions import Renew
-from services.traffic_switcher.core.leases.pace import PERMIT_US
+from services.traffic_switcher.core.leases.actions import Beat, Renew
+from services.traffic_switcher.core.leases.pace import PERMIT_US, SENT_MAX
 from services.traffic_switcher.core.leases.state import (
     BalancerChanged,
     Heard,
@@ -52,6 +52,7 @@ class Watched(LeasePlay):
         self.grants: list[Grant] = []
         self.granted: dict[tuple[str, Term], Instant] = {}
         self.floors: dict[str, Term] = {}
+        self.sent: dict[int, Instant] = {}
         self.plans = 0
         super().__init__(memory)
 
@@ -69,10 +70,13 @@ class Watched(LeasePlay):
         """Return when the beat was sent that a grant answers."""
         if grant.incarnation != self.state.incarnation:
             return None
-        return self.state.sent.get(grant.number)
+        is_known = grant.number > self.state.number - SENT_MAX
+        return self.sent.get(grant.number) if is_known else None
 
     def perform(self, action: Any) -> Any:
         """Do one thing, and check what came of it."""
+        if isinstance(action, Beat):
+            self.sent[action.beat.number] = self.now
         before = dict(self.kernel.ends)
         followed = super().perform(action)
         if isinstance(action, Renew):

@@ -10,6 +10,7 @@ from services.traffic_switcher.core.leases.actions import (
     PersistFloors,
     Renew,
 )
+from services.traffic_switcher.core.leases.granting import beat_sent_at
 from services.traffic_switcher.core.leases.pace import ANNOUNCE_AGAIN_US, PERMIT_US, RENEW_AGAIN_US
 from services.traffic_switcher.core.leases.state import (
     AddressTaken,
@@ -102,8 +103,12 @@ def test_a_beat_says_which_beat_was_answered_last_be_it_with_nothing() -> None:
 def test_the_last_64_beats_are_known_and_no_more() -> None:
     play = LeasePlay(REMEMBERED)
     play.pass_time(200 * EVERY_US)
-    assert len(play.state.sent) == 64
-    assert max(play.state.sent) == play.beats[-1].number
+    newest, sent_at = play.beats[-1], play.state.beat_at - EVERY_US
+    for before, is_known in ((-1, False), (0, True), (1, True), (63, True), (64, False)):
+        grant = play.grant({}, beat=replace(newest, number=newest.number - before))
+        assert beat_sent_at(play.state, grant) == (
+            sent_at - before * EVERY_US if is_known else None
+        )
 
 
 # -- rule 2: counted from when the beat was sent ---------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.traffic_switcher.core.connected import interface_of, interfaces, networks
+from services.traffic_switcher.core.connected import interface_of, networks
 from services.traffic_switcher.core.nft_listing import comment, structure, tables
 
 TABLE = """table inet equipoise {{
@@ -83,12 +83,6 @@ def test_a_table_is_known_by_its_comment() -> None:
 )
 def test_an_interface_is_found_by_its_network(address: str, interface: str | None) -> None:
     assert interface_of(address, networks(ROUTE, IPV6_ROUTE)) == interface
-
-
-def test_all_interfaces_are_found_by_name() -> None:
-    text = "Inter-|   Receive\n face |bytes    packets\n    lo:  1 1 0\n  eth1: 500 2 0\n"
-    assert interfaces(text) == {"lo", "eth1"}
-    assert interfaces("") == frozenset()
 
 
 def test_a_machine_without_networks_has_none() -> None:

@@ -31,7 +31,6 @@ def beat_if_due(state: State, now: Instant) -> Decided:
 
 def _beat(state: State, now: Instant) -> Decided:
     number = state.number + 1
-    sent = {n: at for n, at in state.sent.items() if n > number - SENT_MAX} | {number: now}
     late_us = max(now - state.beat_at, 0)
     beat = LeaseBeat(
         node=state.node,
@@ -52,7 +51,7 @@ def _beat(state: State, now: Instant) -> Decided:
     after = replace(
         state,
         number=number,
-        sent=sent,
+        sent=(*state.sent[1 - SENT_MAX :], now),
         beat_at=state.beat_at + (late_us // every_us + 1) * every_us
         if is_on_grid
         else state.beat_at,

@@ -32,7 +32,8 @@ def beat_sent_at(state: State, grant: Grant) -> Instant | None:
         return None
     if grant.incarnation != state.incarnation:
         return None
-    return state.sent.get(grant.number)
+    before = state.number - grant.number  # so many beats were sent since
+    return state.sent[-1 - before] if 0 <= before < len(state.sent) else None
 
 
 def lease_end(sent_at: Instant, length_us: Duration) -> Instant:

@@ -102,7 +102,7 @@ class State:
     unkept: str = ""  # why it could not be persisted the last time ("" it was)
     number: int = 0  # of the newest beat
     heard: int = 0  # the highest number of a beat to which a grant was heard
-    sent: Mapping[int, Instant] = field(default_factory=lambda: MappingProxyType({}))
+    sent: tuple[Instant, ...] = ()  # when the newest beats were said, up to that number
     beat_at: Instant  # the next on the grid
     looking: bool = False  # at the guard
     looked: bool = False  # a beat follows
