@@ -51,7 +51,7 @@ async def watched(program: str, *, turns: bool) -> AsyncIterator[Watched]:
         made = Watched(scenery)
         watch = HaproxyWatch(Files.within(scenery.directory).alive, CLOCK)
         task = asyncio.ensure_future(watch.run(lambda why: made.said.append((CLOCK.now(), why))))
-        turning = asyncio.ensure_future(take_turns(watch) if turns else asyncio.sleep(0))
+        turning = asyncio.ensure_future(take_turns(watch) if turns else CLOCK.sleep(0))
         try:
             yield made
         finally:
@@ -67,9 +67,7 @@ async def take_turns(watch: HaproxyWatch) -> None:
         await CLOCK.sleep(5 * MILLISECOND)
 
 
-def play(
-    program: str, scene: Callable[[Watched], Awaitable[None]], *, turns: bool = False
-) -> None:
+def play(program: str, scene: Callable[[Watched], Awaitable[None]], *, turns: bool = False) -> None:
     async def run() -> None:
         async with watched(program, turns=turns) as made:
             await made.says("not started: ")
