@@ -155,7 +155,8 @@ def _head(parts: Sequence[Part]) -> str:
     loads = [part.load for part in parts] or [0.0]
     return (
         "# Benchmarks\n\n"
-        "What failures and idling cost. Written by `make bench`; do not edit.\n\n"
+        "What failures and idling cost. Written by `make bench`, `make bench-compose` and "
+        "`make bench-peers`; do not edit.\n\n"
         f"Measured on {'; and on '.join(machines)} (load average before a part from "
         f"{min(loads):.1f} to {max(loads):.1f}; {took_s / 60:.0f} minutes in all). Everything runs "
         "on this one machine: both nodes, the witness, and the clients, about twenty processes. "
