@@ -17,12 +17,15 @@ from shared.errors import ConfigError
 from shared.instant import MILLISECOND, SECOND, Duration
 from shared.rules import Admission, Rule, Rules, original
 
-# A LAN answers a SYN in under 1 ms, and a lost one is repeated only after 1 s: at 75 ms another
-# instance is the better bet. It is also how long HAProxy waits before it tries a lone instance
-# again, and so the grain of a mirror's gap.
-CONNECT_TIMEOUT_US: Duration = 75 * MILLISECOND
-# Two instances are tried twice each; an error that all of them give reaches the client.
-RETRIES_BALANCE = 3
+# A LAN answers a SYN in under 1 ms, and a lost one is repeated only after 1 s: soon another
+# instance is the better bet. It is also how long HAProxy waits before it tries again where one
+# instance is left: the grain of a mirror's gap, and what a request pays that is refused by one of
+# two in the very moment in which that one is taken out.
+CONNECT_BALANCE_US: Duration = 40 * MILLISECOND
+CONNECT_MIRROR_US: Duration = 75 * MILLISECOND
+# Two instances are tried twice each, and 0.2 s are waited for a lone one; an error that all of them
+# give reaches the client.
+RETRIES_BALANCE = 4
 # 12 x 75 ms: a mirror's requests wait 0.9 s for the standby, which covers detection, decision and
 # the restart of an arbiter.
 RETRIES_MIRROR = 12
@@ -78,6 +81,11 @@ def token_of(key: bytes) -> str:
 def retries_of(service: Service) -> int:
     """Return how often a request of a service is tried again."""
     return RETRIES_MIRROR if service.mode is Mode.MIRROR else RETRIES_BALANCE
+
+
+def connect_timeout_us(service: Service) -> Duration:
+    """Return how long one attempt to connect may take, and a pause between two."""
+    return CONNECT_MIRROR_US if service.mode is Mode.MIRROR else CONNECT_BALANCE_US
 
 
 def farewells(cluster: Cluster) -> dict[str, int]:
@@ -144,7 +152,6 @@ def _defaults() -> Iterator[str]:
     yield "defaults"
     yield "    balance roundrobin"
     yield "    option redispatch 1"
-    yield f"    timeout connect {_time(CONNECT_TIMEOUT_US)}"
     yield f"    timeout check {_time(CHECK_TIMEOUT_US)}"
     yield "    timeout queue 1s"
     yield (
@@ -192,6 +199,7 @@ def _backend(service: Service, place: Place) -> Iterator[str]:
     yield f"backend {service.name}"
     yield f"    mode {service.protocol}"
     yield f"    retries {retries_of(service)}"
+    yield f"    timeout connect {_time(connect_timeout_us(service))}"
     yield f"    timeout server {_time(ANSWER_TIMEOUT_US if is_http else IDLE_TIMEOUT_US)}"
     if is_http:
         yield f"    timeout tunnel {_time(IDLE_TIMEOUT_US)}"

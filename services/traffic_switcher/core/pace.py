@@ -3,9 +3,9 @@
 from shared.instant import MILLISECOND, MINUTE, SECOND, Duration
 
 # How long an instance drains before what is still open there is closed, so that a hung one frees
-# those who wait. Longer than the load balancer's attempt to connect (`CONNECT_TIMEOUT_US` in
-# haproxy_file, 75 ms), because closing loses whoever is just being connected; not longer, because
-# the slowest request to a hung instance pays for it.
+# those who wait. Longer than the load balancer's attempt to connect (`connect_timeout_us` in
+# haproxy_file, 75 ms at the most), because closing loses whoever is just being connected; not
+# longer, because the slowest request to a hung instance pays for it.
 DRAINED_AFTER_US: Duration = 100 * MILLISECOND
 LOOK_EVERY_US: Duration = SECOND  # 1 ms of work each; no drift lives longer than this
 CONFIRM_EVERY_US: Duration = 5 * SECOND  # "verified 3 s ago", for one small request per service

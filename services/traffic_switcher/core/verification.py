@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.traffic_switcher.core.haproxy_file import (
-    CONNECT_TIMEOUT_US,
     INSTANCE_HEADER,
     VERIFY_HEADER,
+    connect_timeout_us,
     retries_of,
 )
 from services.traffic_switcher.core.state import Outcome
@@ -53,7 +53,7 @@ def listens_for(service: Service) -> Duration:
     """Return how long an answer may take, or silence must last to be a good sign."""
     if service.protocol is Protocol.HTTP:
         return WITHIN_US
-    return (retries_of(service) + 1) * CONNECT_TIMEOUT_US + OPEN_LONGER_US
+    return (retries_of(service) + 1) * connect_timeout_us(service) + OPEN_LONGER_US
 
 
 def is_complete(service: Service, content: bytes) -> bool:

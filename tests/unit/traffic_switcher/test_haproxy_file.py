@@ -6,7 +6,8 @@ from pathlib import PurePath
 import pytest
 
 from services.traffic_switcher.core.haproxy_file import (
-    CONNECT_TIMEOUT_US,
+    CONNECT_BALANCE_US,
+    CONNECT_MIRROR_US,
     NOBODY,
     Place,
     mark_of,
@@ -127,7 +128,7 @@ def test_a_path_with_control_characters_is_refused() -> None:
 
 
 def test_an_instance_drains_longer_than_a_connection_attempt_lasts() -> None:
-    assert DRAINED_AFTER_US > CONNECT_TIMEOUT_US
+    assert max(CONNECT_BALANCE_US, CONNECT_MIRROR_US) < DRAINED_AFTER_US
 
 
 @pytest.mark.parametrize(("drain_s", "rests"), [(1, "900ms"), (30, "27000ms"), (0, "30000ms")])
