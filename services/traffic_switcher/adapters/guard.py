@@ -40,6 +40,9 @@ RENEWALS_MAX = 3  # of one lease, each because the one before took too long
 EGRESS_EVERY_US: Duration = SECOND
 # By name and number: one that went and came back under its name has lost its hook.
 Interfaces: TypeAlias = tuple[tuple[str, int], ...]
+# As long as nobody else changes any rule, what is open is what we opened, and time ends it. That
+# the kernel's own time-outs do so is looked at as often as this.
+LIST_EVERY_US: Duration = SECOND
 NEVER = -1  # no generation of rules has this number
 
 
@@ -65,6 +68,8 @@ class NftGuard:
         self._structure: Mapping[str, str] = {}
         self._egress = Egress(kernel, cluster, self._guarded)
         self._egress_after: Instant = 0
+        self._open_until: dict[str, Instant] = {}  # as it was listed, and as we changed it since
+        self._list_after: Instant = NEVER
 
     @property
     def lacks(self) -> str:
@@ -78,6 +83,7 @@ class NftGuard:
         self._run(nft_words.stand(self._guarded))
         self._draining.clear()
         self._handing.clear()
+        self._open_until.clear()
         self._structure = self._found()
         self._egress.stand()
 
@@ -141,8 +147,14 @@ class NftGuard:
             self._check()
             self._checked = generation
             self._egress.is_doubtful = True
+            self._list_after = NEVER
         self._look_at_egress()
-        return self._line.leases(self._guarded.vips)
+        now = self._clock.now()
+        if now >= self._list_after:
+            found = self._line.leases(self._guarded.vips)
+            self._open_until = {address: now + rest_us for address, rest_us in found.items()}
+            self._list_after = now + LIST_EVERY_US
+        return {at: end - now for at, end in self._open_until.items() if end > now}
 
     def _run(self, text: str) -> None:
         """Change tables, chains or rules."""
@@ -170,6 +182,7 @@ class NftGuard:
             self._egress.follow()
             return False
         self._draining -= ended
+        self._open_until |= {at: self._permitted_at + rest_us for at, rest_us in rests.items()}
         return True
 
     def _shut(self, addresses: Iterable[str], *, drain_us: Duration = 0) -> None:
@@ -178,6 +191,8 @@ class NftGuard:
         egress = self._egress.stands
         self._commit(nft_elements.close(closed, drain_us=drain_us, egress=egress))
         self._draining -= closed
+        for address in closed:
+            self._open_until.pop(address, None)
 
     def _check(self) -> None:
         """Raise `SwitchError` if our tables are not as we made them."""

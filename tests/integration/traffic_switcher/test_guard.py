@@ -22,6 +22,7 @@ from tests.integration.traffic_switcher.namespaces import (
 )
 
 WEB, WEB6 = "10.78.0.201", "fd78::201"
+API4 = "10.78.0.202"  # not managed here
 VIPS = {"web": WEB, "web6": WEB6}
 BOTH = (WEB, WEB6)
 PORT = 8_080
@@ -524,3 +525,15 @@ def test_a_guard_that_was_never_made_does_not_pass_for_one(stage: Scene) -> None
     stage.a.host.ask("guard", VIPS)
     with pytest.raises(SwitchError, match="does not stand: it was never made"):
         stage.a.guard.shows()
+
+
+@pytest.mark.parametrize("change", ["add", "delete"])
+def test_what_others_open_or_close_is_shown_at_the_next_look(scene: Scene, change: str) -> None:
+    scene.a.hold(WEB)
+    assert set(scene.a.guard.shows()) == {WEB}
+    changed = API4 if change == "add" else WEB
+    words = f"{changed} timeout 5s" if change == "add" else changed
+    scene.a.host.ask("nft", f"{change} element inet equipoise lease4 {{ {words} }}")
+    expected = {WEB, API4} if change == "add" else set[str]()
+    for _ in range(2):  # also when nothing has changed since
+        assert set(scene.a.guard.shows()) == expected

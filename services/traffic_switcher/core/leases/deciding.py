@@ -242,5 +242,5 @@ def _persist(state: State, now: Instant) -> Decided:
         return state, ()
     memory = releasing.to_persist(state)
     if memory is None:
-        return replace(state, persist_again_at=0), ()
+        return (replace(state, persist_again_at=0) if state.persist_again_at else state), ()
     return replace(state, persisting=memory, persist_again_at=0), (PersistFloors(memory),)
