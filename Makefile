@@ -75,6 +75,10 @@ bench-peers: setup ## Others on the same faults, round by round: COUNT=20 MINUTE
 		--disable-pip-version-check --constraint requirements.lock --editable '.[peers]' || true
 	$(BIN)/python -m benchmarks.peers --count $(or $(COUNT),20) $(if $(MINUTES),--minutes $(MINUTES)) $(MORE)
 
+.PHONY: bench-growth
+bench-growth: setup ## Measure how cost grows with nodes, services and clusters (a quarter of an hour)
+	$(BIN)/python -m benchmarks --only growth
+
 .PHONY: golden
 golden: setup ## Record a golden file for every new type of message
 	$(BIN)/python -m tests.golden

@@ -30,6 +30,7 @@ from benchmarks.document import (
     drilled_part,
     idle_part,
 )
+from benchmarks.growth import chapter as growth, measuring
 from benchmarks.parts import PICTURES, Part, saved
 from benchmarks.peers import tables
 from benchmarks.sandboxes import ROOT, drills
@@ -99,6 +100,7 @@ def measures(folder: Path, *, quick: bool, count: int | None) -> Mapping[str, Ca
     found[starved.NAME] = lambda: starved.part(starved.measure(minutes), folder)
     found["decide"] = lambda: decided_part(decide.rows())
     found["idle"] = lambda: idle_part(idle.measure(idle_s), idle_s)
+    found[growth.NAME] = lambda: measuring.part(folder, quick=quick)
     found["commands"] = lambda: commands_part(commands.status_ms(QUICK if quick else STATUSES))
     return found
 

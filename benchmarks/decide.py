@@ -11,7 +11,7 @@ from shared.instant import MILLISECOND, SECOND
 from shared.messages.health import Evidence, Grade, Picture, Sign, Verdict
 from tests.unit.arbiter.play import cluster_of, evidence, service
 
-SIZES = ((2, 2), (100, 20))  # nodes, services
+SIZES = ((2, 2), (100, 20), (100, 200))  # nodes, services
 DECISIONS = 2_000
 TICKS = 500
 BEGIN_AT = 1_000 * SECOND

@@ -19,6 +19,7 @@ from shared.settings.findings import Code, KeyPath
 from shared.settings.kinds import did_you_mean, listed, name_complaint, written_duration
 from shared.settings.profiles import beating
 from shared.settings.schema import (
+    INSTANCES_MAX,
     NODES_MAX,
     NODES_MIN,
     SERVERS_MAX,
@@ -71,6 +72,13 @@ def _counts(file: File) -> Iterator[Complaint]:
     if not 1 <= len(file.services) <= SERVICES_MAX:
         text = f"there must be 1 to {SERVICES_MAX} services, got {len(file.services)}"
         yield error(Code.COUNT, [("services",)], text, "", at_key=True)
+    if (instances := len(file.nodes) * len(file.services)) > INSTANCES_MAX:
+        text = (
+            f"{len(file.services)} services on {len(file.nodes)} nodes are {instances} instances; "
+            f"up to {INSTANCES_MAX} has been measured, and of 2,500 consoles are told nothing more"
+        )
+        mend = "make it several clusters: they can share a bus"
+        yield warning(Code.COUNT, [("services",), ("nodes",)], text, mend, at_key=True)
     if file.witness is None and file.vips:
         text = "VIPs without a witness: the bus and the arbiter, which grants them, run on a node"
         mend = "when it is lost, every VIP goes dark: add 'witness:' with a further machine"

@@ -29,8 +29,9 @@ from shared.settings.section import (
 
 VERSION = 1
 NODES_MIN = 2  # a single node has nobody to take over
-NODES_MAX = 100  # as far as deciding and beating have been measured
-SERVICES_MAX = 200  # as far as deciding has been measured
+NODES_MAX = 100  # as far as it has been measured
+SERVICES_MAX = 200  # as far as it has been measured
+INSTANCES_MAX = 2_000  # services x nodes: of 2,500 a situation is larger than the bus carries
 VIPS_MAX = 64  # every beat reports and every grant names all of them
 SERVERS_MAX = 9  # more servers make a NATS cluster's votes slower, not safer
 CAPACITY_MAX = 10_000

@@ -364,9 +364,13 @@ def test_a_hundred_nodes_and_two_hundred_services_are_the_limit(tmp_path: Path) 
             f"{''.join(listed)}services:\n{''.join(offered)}"
         )
 
-    assert codes(with_counts(100, 200), tmp_path) == []
-    assert codes(with_counts(101, 200), tmp_path) == [Code.COUNT]
-    assert codes(with_counts(100, 201), tmp_path) == [Code.COUNT]
+    assert codes(with_counts(100, 20), tmp_path) == []
+    assert codes(with_counts(10, 200), tmp_path) == []
+    assert codes(with_counts(101, 2), tmp_path) == [Code.COUNT]
+    assert codes(with_counts(3, 201), tmp_path) == [Code.COUNT]
+    settings = load(written(tmp_path, with_counts(100, 200)), {"EQUIPOISE_NODE": "n0"})
+    (warning, *_) = [text for text in settings.warnings if "instances" in text]
+    assert "200 services on 100 nodes are 20000 instances; up to 2000 has been measured" in warning
 
 
 def test_importing_settings_reads_no_environment_and_costs_no_yaml() -> None:
