@@ -212,8 +212,7 @@ BUGS = (
     Bug(
         name="a plan is persisted after it was applied",
         place=f"{SWITCHER}.decisions:_commanded",
-        correct="return replace(state, persisting=persisting, received=received), "
-        "(Persist(persisting),)",
+        correct="after = replace(state, persisting=persisting, received=received)",
         wrong="asked = replace(state, persisting=persisting, received=received)\n"
         "    after, actions = _persisted(asked, plan.number, now)\n"
         "    return replace(after, remembered=state.remembered), actions",
