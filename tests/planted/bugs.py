@@ -114,7 +114,7 @@ BUGS = (
     Bug(
         name="an observer that abstains counts",
         place=f"{ARBITER}.evidence:judge",
-        correct="and not view.evidence.abstains",
+        correct=" if not view.evidence.abstains",
         wrong="",
         caught_by="tests.unit.arbiter.test_failing:test_an_observer_that_abstains_does_not_count",
     ),
