@@ -227,7 +227,8 @@ def _last(
 def _decision_budgets(rows: Sequence[Row]) -> Iterator[Budget]:
     for row in rows:
         limit = DECIDE_US if "conclusive" in row.what else TICK_US
-        yield verdict(f"{row.what}, {row.nodes} nodes, p50", row.p50_us, limit, "µs")
+        what = f"{row.what}, {row.nodes} nodes x {row.services} services, p50"
+        yield verdict(what, row.p50_us, limit, "µs")
 
 
 def _node(costs: Sequence[Cost], node: str) -> tuple[float, float]:
