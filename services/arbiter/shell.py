@@ -28,7 +28,7 @@ from services.arbiter.core.state import (
 )
 from shared.bus import Received
 from shared.errors import BusError, MachineError
-from shared.instant import SECOND, Duration, Instant
+from shared.instant import MILLISECOND, SECOND, Duration, Instant
 from shared.messages.health import Evidence, Heartbeat, Picture
 from shared.messages.leases import ClaimSeen, Held, LeaseBeat
 from shared.messages.operator import Answer, OperatorAnswer, OperatorRequest
@@ -53,6 +53,9 @@ HEARD: tuple[type[Message], ...] = (
 QUEUE_MAX = 4_096
 CATCH_UP_WITHIN_US: Duration = 2 * SECOND
 TRACED_AFTER_S = 0.01
+# Beats wake us a hundred times a second anyway. A tick that is half due is done beside one of them:
+# none is ever later for it, and most need no wake-up of their own.
+HALF_DUE_US: Duration = TICK_US // 2
 ANSWER_WITHIN_S = 2.5  # less than a console waits, so that it hears why
 
 
@@ -77,6 +80,8 @@ class Arbiter:
         self._ordered: tuple[int, int] | None = None  # the newest plan
         self._spans = IncidentSpans(base.telemetry, base.settings.cluster.name, base.clock.wall())
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ticked_at: Instant = 0
+        self._alarm: asyncio.TimerHandle | None = None
         self._counts = Counts()
         base.health.check(lambda: own_readiness(self._state, base.clock.now()))
         base.health.measure(lambda: measures(self._state, self._counts, base.clock.now()))
@@ -96,10 +101,12 @@ class Arbiter:
         if not await self._begin(epoch_min=0):
             return
         base.ready(epoch=self._owned().plan.epoch)
-        self._spawn(self._ticking())
+        self._await_tick()
         try:
             await self._loop()
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             for task in self._tasks:
                 task.cancel()
 
@@ -109,6 +116,11 @@ class Arbiter:
             if isinstance(event, _Failed):
                 raise event.error
             await self._feed(event)
+            if isinstance(event, Tick):
+                self._await_tick()
+            elif self._base.clock.now() - self._ticked_at >= HALF_DUE_US and self._queue.empty():
+                await self._feed(Tick(wall_us=self._base.clock.wall()))
+                self._await_tick()
 
     async def _feed(self, event: Event) -> None:
         state, actions = decide(self._owned(), event, self._base.clock.now())
@@ -208,22 +220,24 @@ class Arbiter:
             self._base.log.warning("slept_and_cannot_catch_up", because=str(error))
         await self._queue.put(CaughtUp(sleep=sleep))
 
-    async def _ticking(self) -> None:
-        clock = self._base.clock
-        due = clock.now()
-        while True:
-            due = max(due + TICK_US, clock.now())
-            await self._until(due)
+    def _await_tick(self) -> None:
+        """Tick when it is due, and before that if a lease ends that somebody waits for."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        now = self._ticked_at = self._base.clock.now()
+        end = wakes_at(self._state, now) if self._state is not None else None
+        self._wake_at(min(now + TICK_US, end or now + TICK_US), now)
 
-    async def _until(self, due: Instant) -> None:
-        """Tick at `due`, and before it whenever a lease has just ended that somebody waits for."""
+    def _wake_at(self, due: Instant, now: Instant) -> None:
+        # Rounded up to the milliseconds that loops count in, lest it comes too early and again.
+        delay_ms = max(-((now - due) // MILLISECOND), 1)
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(delay_ms * MILLISECOND / SECOND, self._tick)
+
+    def _tick(self) -> None:
         clock = self._base.clock
-        while (now := clock.now()) < due:
-            end = wakes_at(self._state, now) if self._state is not None else None
-            await clock.sleep(min(due, end or due) - now)
-            if clock.now() < due:
-                self._put(Tick(wall_us=clock.wall()))
         self._put(Tick(wall_us=clock.wall()))
+        self._wake_at(clock.now() + TICK_US, clock.now())  # should the queue be full
 
     def _hear(self, received: Received) -> None:
         self._put(cast("Event", received.message))  # only what HEARD names is subscribed
