@@ -218,8 +218,8 @@ class Arbiter(Process):
             if answered or self.state is None:
                 return
             answered = True
-            self.caught_up = self.caught_up or asked_at >= self.awake_since
-            self.listening_since = self.now if self.caught_up else self.listening_since
+            if asked_at >= self.awake_since:  # else it is the answer to an earlier sleep
+                self.caught_up, self.listening_since = True, self.now
             self.feed(CaughtUp(sleep=sleep))
 
         self.world.broker.echo(self, told)

@@ -6,7 +6,8 @@ Three signals, of which silence on the bus is needed and one of the others besid
                two thirds of its lease, whichever is longer (a noisy machine has a long lease)
     UDP        all of its company that can be believed say that they hear nothing of it either;
                one who hears it by UDP outvotes all, because a node that speaks is not dead
-    probes     what peers' probes of its instances met since it fell silent
+    probes     what peers' probes of its instances met since it fell silent; that all of them fail
+               is known once all could speak since we began or woke
 
 Rule 1: silence that may be our own deafness is none. It counts from when we began, woke, last
         stood still, or heard anybody again after nobody; and it needs a member that was heard
@@ -149,7 +150,7 @@ def weigh(state: State, member: Member, now: Instant) -> Weighing:
     missing = tuple(t for t in told if t.vouches)
     dissenting = any(t.vouches is False for t in told)
     views = _views(state, member, now)
-    well = [view for view in views if view.evidence.verdict is not Verdict.UNHEALTHY]
+    has_listened = now - state.trusted_since > EVIDENCE_AGE_MAX_US
     return Weighing(
         name=member.name,
         silent_us=now - member.bus_at if member.bus_at is not None else None,
@@ -159,7 +160,7 @@ def weigh(state: State, member: Member, now: Instant) -> Weighing:
         missing=missing,
         is_silent_by_udp=bool(missing) and not hearing and not dissenting,
         answered=tuple(view for view in views if _answers(state, member, view)),
-        unanswered=() if well else tuple(views),
+        unanswered=tuple(views) if has_listened and all(map(_is_bad, views)) else (),
     )
 
 
@@ -223,6 +224,11 @@ def _views(state: State, member: Member, now: Instant) -> list[View]:
         and view.received_at > state.trusted_since
         and not view.evidence.abstains
     ]
+
+
+def _is_bad(view: View) -> bool:
+    """Whether a probe found nothing good; one good answer of several that are needed is good."""
+    return view.evidence.verdict is Verdict.UNHEALTHY and view.evidence.sign is not Sign.OK
 
 
 def _answers(state: State, member: Member, view: View) -> bool:
