@@ -56,13 +56,19 @@ def test_the_vip_of_the_node_that_was_hit_answers_elsewhere(all_drills: Ran, nam
     play = play_of(all_drills, name)
     (lost,) = (vip for vip, each in vips(NODES).items() if each.home == play["target"])
     assert play["vip_moved_ms"][lost] > 0
-    assert play["vip_dark_ms"][lost] > 0
+    # Whose kernel lives holds back who comes meanwhile, and passes them on: it may never be dark.
+    speaks = name in (Name.KILL_BALANCER, Name.HANG_BALANCER)
+    assert speaks or play["vip_dark_ms"][lost] > 0
 
 
-def test_a_node_that_beats_and_hears_nothing_is_known_by_its_own_beats(all_drills: Ran) -> None:
-    """Its beats come for as long as its kernel sends without being acknowledged: that is enough."""
-    play = play_of(all_drills, Name.CUT_NODE_IN)
-    assert "it beats, but has heard no answer for" in play["sentence"]
+def test_a_node_that_hears_nothing_is_known_by_its_own_beats_or_by_its_peers(
+    all_drills: Ran,
+) -> None:
+    """Its beats come for as long as its kernel sends what is not acknowledged: it is soon over."""
+    sentence = play_of(all_drills, Name.CUT_NODE_IN)["sentence"]
+    by_beats = "it beats, but has heard no answer for" in sentence
+    by_peers = "silent on the bus for" in sentence and "every probe of" in sentence
+    assert by_beats or by_peers
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -341,7 +341,8 @@ def _drained(state: State, instance: Instance, now: Instant) -> tuple[State, Act
         return state, ()
     settled = replace(
         instance,
-        state=instance.then,
+        # A person may have taken it out since it began to drain.
+        state=InstanceState.OUT if overridden(state, instance) else instance.then,
         since=now,
         reason="drained" if now < instance.drain_ends_at else "its time to drain is over",
     )

@@ -164,6 +164,23 @@ def test_a_mirror_goes_home_at_once_and_the_stand_in_drains_before_it_stands_by(
     assert play.state.cases == {}
 
 
+def test_a_stand_in_that_a_person_takes_out_while_it_drains_does_not_stand_by() -> None:
+    play = Play(cluster=cluster_of(service("orders", Mode.MIRROR)))
+    play.loads["orders", "node-b"] = InstanceLoad(requests=0, errors=0, sessions=3, up=True)
+    play.refuse("node-a", "orders")
+    play.heal("node-a", "orders")
+    play.pass_by(11_500_000)
+    assert play.admissions("orders") == {"node-a": SERVING, "node-b": DRAINING}
+    play.ask(Verb.MAINTENANCE_START, "node-b")
+    play.loads["orders", "node-b"] = InstanceLoad(requests=0, errors=0, sessions=0, up=True)
+    play.pass_by(3 * SECOND)
+    assert play.admissions("orders") == {"node-a": SERVING, "node-b": OUT}
+    play.ask(Verb.MAINTENANCE_END, "node-b")
+    play.pass_by(20 * SECOND)
+    assert play.plan.services == original(play.cluster)
+    assert play.state.cases == {}
+
+
 def test_a_mirrors_home_that_was_relieved_while_bad_comes_home_when_well() -> None:
     play = Play(cluster=cluster_of(service("orders", Mode.MIRROR)))
     play.refuse("node-b", "orders")
